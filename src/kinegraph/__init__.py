@@ -1,0 +1,3 @@
+"""kinegraph: recognise human actions from skeletons."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Recordings: reading them, keeping them in a store, splitting and loading them."""

@@ -1,0 +1,57 @@
+"""Typed errors. Every one of them ends, on the command line, as a single line and exit code 2.
+
+A message says what was wrong, where, what was found, what was expected, and what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class KinegraphError(Exception):
+    """Base of all errors that a user can cause and repair."""
+
+
+class RecipeError(KinegraphError):
+    """A recipe or a command line asks for something that does not exist or does not fit."""
+
+
+class LayoutError(KinegraphError):
+    """A skeleton layout is unknown, malformed, or does not fit the data."""
+
+
+class ClipError(KinegraphError):
+    """One recording cannot be used: empty, truncated, not finite, of another layout."""
+
+
+class StoreError(KinegraphError):
+    """A store cannot be opened: not a store, cut short, of another version, inconsistent."""
+
+
+class ScoreError(KinegraphError):
+    """Score files cannot be read, or do not speak of the same clips and classes."""
+
+
+class CheckpointError(KinegraphError):
+    """A checkpoint cannot be read or does not fit what it is used for."""
+
+
+class TrainingError(KinegraphError):
+    """A run cannot start or cannot go on."""
+
+
+class OutputError(KinegraphError):
+    """A result cannot be written: it exists already, or the disk refuses."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return ``"; nearest: 'x'"`` for the known word most like ``word``, or an empty string."""
+    matches = difflib.get_close_matches(word, [str(k) for k in known], n=1, cutoff=0.5)
+    return f"; nearest: '{matches[0]}'" if matches else ""
+
+
+def unknown(kind: str, word: str, known: Iterable[str]) -> str:
+    """Word the message for a name that is not among the known ones of its kind."""
+    names = sorted(str(k) for k in known)
+    return f"unknown {kind} '{word}'{nearest(word, names)} (known: {', '.join(names)})"

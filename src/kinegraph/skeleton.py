@@ -1,0 +1,293 @@
+"""The Skeleton type: names, tree, mirror and body parts of one layout of joints.
+
+First in the flow: data, transforms, graphs, drawing and heads all ask a Skeleton. It knows no
+arrays of recordings and no torch. Each layout is one small file in ``layouts/``.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kinegraph.errors import LayoutError, unknown
+
+PARTS = ("head", "arms", "hands", "hips", "legs", "feet")
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """What the numbers of a joint mean: names of the C axes, which one points up, and the unit.
+
+    ``up`` is a signed axis such as ``+y`` (Kinect, metres) or ``-y`` (image pixels, y grows down).
+    An axis named ``score`` holds the confidence of a pose estimator, not a position.
+    """
+
+    axes: tuple[str, ...]
+    up: str
+    unit: str
+
+    @property
+    def channels(self) -> int:
+        """C, the number of values a joint has."""
+        return len(self.axes)
+
+    @property
+    def positions(self) -> int:
+        """How many of the leading axes are positions (2 or 3)."""
+        return sum(axis != "score" for axis in self.axes)
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """A layout of V joints, validated once when it is made.
+
+    Attributes:
+        name: Short name of the layout, such as ``ntu25``.
+        title: One line for people.
+        joints: V joint names, in the order of the data.
+        parents: V parent indices; exactly one root has -1.
+        mirror: V indices, the joint on the other side of the body (an involution).
+        parts: Joint indices of head, arms, hands, hips, legs and feet; together all joints.
+        centre: The joint that graph partitions measure distances from.
+        coordinates: What the numbers of a joint mean.
+
+    Raises:
+        LayoutError: The fields contradict each other.
+    """
+
+    name: str
+    title: str
+    joints: tuple[str, ...]
+    parents: tuple[int, ...]
+    mirror: tuple[int, ...]
+    parts: Mapping[str, tuple[int, ...]]
+    centre: int
+    coordinates: Coordinates
+
+    def __post_init__(self) -> None:
+        joint_count = len(self.joints)
+        self._require(joint_count > 0, "it has no joints")
+        self._require(len(set(self.joints)) == joint_count, "two joints have the same name")
+        for field in ("parents", "mirror"):
+            found = len(getattr(self, field))
+            self._require(found == joint_count, f"{field} has {found} of {joint_count} joints")
+        self._require(
+            all(-1 <= parent < joint_count for parent in self.parents), "a parent is no joint"
+        )
+        self._require(self.parents.count(-1) == 1, "it needs exactly one root (parent -1)")
+        self._require(
+            all(0 <= other < joint_count for other in self.mirror)
+            and all(self.mirror[other] == joint for joint, other in enumerate(self.mirror)),
+            "its mirror taken twice does not give every joint back",
+        )
+        self._require(0 <= self.centre < joint_count, "its centre is no joint")
+        self._require(set(self.parts) == set(PARTS), f"its parts must be {', '.join(PARTS)}")
+        members = {joint for part in self.parts.values() for joint in part}
+        missing = [name for joint, name in enumerate(self.joints) if joint not in members]
+        self._require(not missing, f"no body part has the joints {', '.join(missing)}")
+        self._require(max(members) < joint_count, "a body part names a joint that is not there")
+        self._require(len(self.order) == joint_count, "its parents contain a circle")
+
+    def _require(self, condition: bool, complaint: str) -> None:
+        if not condition:
+            raise LayoutError(f"layout '{self.name}' is malformed: {complaint}")
+
+    @property
+    def joint_count(self) -> int:
+        """V, the number of joints."""
+        return len(self.joints)
+
+    @property
+    def root(self) -> int:
+        """The joint without a parent."""
+        return self.parents.index(-1)
+
+    @property
+    def edges(self) -> tuple[tuple[int, int], ...]:
+        """The V-1 bones as (child, parent), in joint order."""
+        return tuple((c, p) for c, p in enumerate(self.parents) if p >= 0)
+
+    @cached_property
+    def order(self) -> tuple[int, ...]:
+        """Joints so that every parent comes before its children."""
+        order = [self.root]
+        for joint in order:
+            order.extend(child for child, parent in enumerate(self.parents) if parent == joint)
+        return tuple(order)
+
+    @cached_property
+    def bone_parents(self) -> tuple[int, ...]:
+        """Parents, with the root as its own parent, so that bone = x - x[bone_parents]."""
+        return tuple(joint if p < 0 else p for joint, p in enumerate(self.parents))
+
+    @cached_property
+    def hops(self) -> NDArray[np.int64]:
+        """Number of bones between each two joints, (V, V)."""
+        hops = np.zeros((self.joint_count, self.joint_count), dtype=np.int64)
+        for position, joint in enumerate(self.order[1:], start=1):
+            before = list(self.order[:position])
+            hops[joint, before] = hops[before, joint] = hops[self.parents[joint], before] + 1
+        return hops
+
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """For each joint ``left``, ``right`` or ``middle``, read from the joint names."""
+        return tuple(_side(name) for name in self.joints)
+
+    def rooted_at(self, root: int) -> Skeleton:
+        """Return the same bones, directed away from another root joint."""
+        neighbours: dict[int, list[int]] = {joint: [] for joint in range(self.joint_count)}
+        for child, parent in self.edges:
+            neighbours[child].append(parent)
+            neighbours[parent].append(child)
+        parents, queue = {root: -1}, [root]
+        for joint in queue:
+            for other in neighbours[joint]:
+                if other not in parents:
+                    parents[other] = joint
+                    queue.append(other)
+        reversed_ = tuple(parents[joint] for joint in range(self.joint_count))
+        return Skeleton(
+            name=self.name,
+            title=self.title,
+            joints=self.joints,
+            parents=reversed_,
+            mirror=self.mirror,
+            parts=self.parts,
+            centre=self.centre,
+            coordinates=self.coordinates,
+        )
+
+    def k_mode(self, k: int) -> NDArray[np.float32]:
+        """Return the (V, V) operator I - P^k, where P takes each joint to its parent.
+
+        k = 1 gives bones (the root stays absolute), larger k the vector from the k-th ancestor, and
+        k beyond the depth of the tree the joints themselves.
+
+        Source: Chi et al., InfoGCN (CVPR 2022), section 3.4.
+
+        Raises:
+            LayoutError: k < 1; k = 0 would give an all-zero stream.
+        """
+        if k < 1:
+            raise LayoutError(f"k-mode needs k >= 1, got {k}: k = 0 makes every input zero")
+        step = np.zeros((self.joint_count, self.joint_count))
+        for child, parent in self.edges:
+            step[child, parent] = 1
+        identity = np.eye(self.joint_count)
+        return (identity - np.linalg.matrix_power(step, k)).astype(np.float32)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain lists and dicts, as they are kept in stores and checkpoints."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "joints": list(self.joints),
+            "parents": list(self.parents),
+            "mirror": list(self.mirror),
+            "parts": {name: list(joints) for name, joints in self.parts.items()},
+            "centre": self.centre,
+            "coordinates": {
+                "axes": list(self.coordinates.axes),
+                "up": self.coordinates.up,
+                "unit": self.coordinates.unit,
+            },
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Skeleton:
+        """Rebuild a Skeleton from `to_dict`.
+
+        Raises:
+            LayoutError: A field is missing or malformed.
+        """
+        try:
+            coordinates = fields["coordinates"]
+            return cls(
+                name=str(fields["name"]),
+                title=str(fields["title"]),
+                joints=tuple(str(name) for name in fields["joints"]),
+                parents=tuple(int(joint) for joint in fields["parents"]),
+                mirror=tuple(int(joint) for joint in fields["mirror"]),
+                parts={str(n): tuple(int(j) for j in p) for n, p in fields["parts"].items()},
+                centre=int(fields["centre"]),
+                coordinates=Coordinates(
+                    axes=tuple(str(axis) for axis in coordinates["axes"]),
+                    up=str(coordinates["up"]),
+                    unit=str(coordinates["unit"]),
+                ),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise LayoutError(f"a skeleton description is malformed: {error!r}") from error
+
+
+def layout_names() -> tuple[str, ...]:
+    """Return the names of the layouts that come with kinegraph, sorted."""
+    folder = resources.files("kinegraph") / "layouts"
+    return tuple(
+        sorted(f.name[: -len(".toml")] for f in folder.iterdir() if f.name[-5:] == ".toml")
+    )
+
+
+@lru_cache(maxsize=64)
+def load_layout(name: str) -> Skeleton:
+    """Return a layout by name, or read one from a ``.toml`` file of your own.
+
+    Raises:
+        LayoutError: There is no such layout, or its file is malformed.
+    """
+    if name.endswith(".toml"):
+        path = Path(name)
+        if not path.is_file():
+            raise LayoutError(f"layout file '{name}' does not exist")
+        return parse_layout(path.read_text(encoding="utf-8"), where=name)
+    if name not in layout_names():
+        raise LayoutError(unknown("layout", name, layout_names()))
+    file = resources.files("kinegraph") / "layouts" / f"{name}.toml"
+    return parse_layout(file.read_text(encoding="utf-8"), where=name)
+
+
+def parse_layout(text: str, *, where: str) -> Skeleton:
+    """Parse a layout file: joints as ``[name, parent, mirror]`` by name, parts by joint names.
+
+    Raises:
+        LayoutError: The text is no TOML, lacks a field, or names a joint that is not there.
+    """
+    try:
+        fields = tomllib.loads(text)
+        rows = fields["joints"]
+        names = [str(row[0]) for row in rows]
+        position = {name: joint for joint, name in enumerate(names)}
+        return Skeleton(
+            name=fields["name"],
+            title=fields["title"],
+            joints=tuple(names),
+            parents=tuple(position[row[1]] if row[1] else -1 for row in rows),
+            mirror=tuple(position[row[2] if len(row) > 2 else row[0]] for row in rows),
+            parts={part: tuple(position[n] for n in fields["parts"][part]) for part in PARTS},
+            centre=position[fields["centre"]],
+            coordinates=Coordinates(
+                axes=tuple(fields["coordinates"]["axes"]),
+                up=fields["coordinates"]["up"],
+                unit=fields["coordinates"]["unit"],
+            ),
+        )
+    except tomllib.TOMLDecodeError as error:
+        raise LayoutError(f"layout '{where}' is not valid TOML: {error}") from error
+    except (KeyError, IndexError, TypeError) as error:
+        raise LayoutError(
+            f"layout '{where}' is malformed: {error!r} is missing or unknown"
+        ) from error
+
+
+def _side(name: str) -> str:
+    first = name.split()[0]
+    return first if first in ("left", "right") else "middle"
