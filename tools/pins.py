@@ -1,8 +1,9 @@
-"""Write and check the pinned environment: ``constraints.txt`` and ``constraints-cuda.txt``.
+"""Write and check the pinned environment: ``constraints.txt`` and its two companions for torch.
 
-``python tools/pins.py write`` resolves pyproject.toml for every platform with uv;
-``python tools/pins.py check`` reads the files and says what is wrong with them. Why there are
-two files, and why they are installed with ``--no-deps``: docs/adr/0001-pinned-environment.md.
+``python tools/pins.py write`` resolves pyproject.toml for every platform with uv (``upgrade``
+looks for the newest versions); ``check`` reads the files and says what is wrong with them.
+Why there are three files, and why they are installed with ``--no-deps``:
+docs/adr/0001-pinned-environment.md.
 """
 
 from __future__ import annotations
@@ -20,16 +21,21 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 MAIN = "constraints.txt"
+CPU = "constraints-cpu.txt"
 CUDA = "constraints-cuda.txt"
+FILES = (MAIN, CPU, CUDA)
 PYTHONS = ("3.11", "3.12", "3.13")
-PLATFORMS = (("linux", "Linux", "x86_64"), ("linux", "Linux", "aarch64"))
-PLATFORMS += (("darwin", "Darwin", "arm64"),)
+PLATFORMS = (
+    ("linux", "Linux", "x86_64"),
+    ("linux", "Linux", "aarch64"),
+    ("darwin", "Darwin", "arm64"),
+)
 PLACES = tuple((python, platform) for python in PYTHONS for platform in PLATFORMS)
 
 # One torch for everybody: an unpinned one brings gigabytes of another build with every release.
 TORCH = "2.13.0"
-# The CPU builds of that torch which are not on the package index but which a machine may offer
-# through pip's find-links. pip prefers them to the index's build, and checks them against these.
+# sha256 of the CPU builds of that torch. They are not on the package index, but a machine may
+# offer them through pip's find-links.
 CPU_BUILDS = ("6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b",)  # cp311 x86_64
 
 # What only the CUDA build of torch asks for. The CPU build runs without.
@@ -47,6 +53,12 @@ HEADER = {
 # Written by `make pins`; installed by `make setup`, which is
 #     pip install --no-deps -r constraints.txt
 # On Linux the index's torch also needs constraints-cuda.txt; the CPU build of torch does not.
+--only-binary :all:
+""",
+    CPU: """\
+# The CPU build of the pinned torch. Written by `make pins`; `make setup` tries it first, and finds
+# it only where pip's find-links (the variable PIP_FIND_LINKS) offer it: the index does not have it.
+--no-index
 --only-binary :all:
 """,
     CUDA: """\
@@ -130,33 +142,40 @@ def _unmet(wish: Requirement, pins: list[Pin]) -> list[str]:
     return problems
 
 
-def check(main: str, cuda: str, pyproject: str) -> list[str]:
+def _wrong_pin(pin: Pin) -> list[str]:
+    """Say what is wrong with one pin by itself."""
+    problems = []
+    if pin.name in FORBIDDEN:
+        problems.append(f"{pin.name}: must never be installed with kinegraph")
+    if pin.version is None:
+        problems.append(f"{pin.name}: not pinned to one version ({pin.requirement})")
+    if not pin.hashes:
+        problems.append(f"{pin.name}: no hash")
+    if pin.name == "torch" and pin.version != TORCH:
+        problems.append(f"torch: pinned to {pin.version}, expected {TORCH}")
+    return problems
+
+
+def check(texts: dict[str, str], pyproject: str) -> list[str]:
     """Return what is wrong with the pinned files, one line each; nothing if all is well.
 
     Args:
-        main: Text of constraints.txt.
-        cuda: Text of constraints-cuda.txt.
-        pyproject: Text of pyproject.toml.
+        texts: The text of each of the files, by name.
+        pyproject: The text of pyproject.toml.
     """
     problems = []
-    pins = read_pins(main)
-    for pin in [*pins, *read_pins(cuda)]:
-        if pin.name in FORBIDDEN:
-            problems.append(f"{pin.name}: must never be installed with kinegraph")
-        if pin.version is None:
-            problems.append(f"{pin.name}: not pinned to one version ({pin.requirement})")
-        if not pin.hashes:
-            problems.append(f"{pin.name}: no hash")
-    problems += [f"{p.name}: belongs into {CUDA}" for p in pins if CUDA_NAMES.fullmatch(p.name)]
-    problems += [f"{p.name}: pinned to {p.version}, expected {TORCH}"
-                 for p in pins if p.name == "torch" and p.version != TORCH]  # fmt: skip
-    problems += [f"a pinned file names an address: {line.strip()}"
-                 for line in f"{main}\n{cuda}".splitlines() if "://" in line]  # fmt: skip
+    for file, text in texts.items():
+        problems += [f"{file}: {wrong}" for pin in read_pins(text) for wrong in _wrong_pin(pin)]
+        if "://" in text:
+            problems.append(f"{file}: names an address")
+    pins = read_pins(texts[MAIN])
+    strays = [pin.name for pin in pins if CUDA_NAMES.fullmatch(pin.name)]
+    problems += [f"{MAIN}: {name} belongs into {CUDA}" for name in strays]
     for wish in wanted(pyproject):
         if canonicalize_name(wish.name) in FORBIDDEN:
-            problems.append(f"{wish.name}: pyproject.toml must never ask for it")
-        problems += _unmet(wish, pins)
-    return sorted(set(problems))
+            problems.append(f"pyproject.toml: {wish.name} must never be asked for")
+        problems += [f"{MAIN}: {wrong}" for wrong in _unmet(wish, pins)]
+    return list(dict.fromkeys(problems))
 
 
 def resolve(upgrade: bool) -> list[Pin]:
@@ -165,8 +184,10 @@ def resolve(upgrade: bool) -> list[Pin]:
         output = Path(folder) / "pins.txt"
         only_torch = Path(folder) / "torch.txt"
         only_torch.write_text(f"torch=={TORCH}\n")
-        present = [ROOT / MAIN, ROOT / CUDA]
-        output.write_text("".join(p.read_text() for p in present if p.exists() and not upgrade))
+        if not upgrade:  # without their hashes, which uv would believe instead of asking again
+            files = [ROOT / name for name in (MAIN, CUDA) if (ROOT / name).exists()]
+            present = [pin.requirement for file in files for pin in read_pins(file.read_text())]
+            output.write_text("".join(f"{requirement}\n" for requirement in present))
         command = [sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml"]
         command += ["--universal", "--all-extras", "--python-version", PYTHONS[0]]
         command += ["--generate-hashes", "--only-binary", ":all:", "--annotation-style", "line"]
@@ -177,11 +198,10 @@ def resolve(upgrade: bool) -> list[Pin]:
 
 
 def write(upgrade: bool) -> None:
-    """Resolve and write both files. ``upgrade`` looks for the newest versions."""
-    texts = {MAIN: HEADER[MAIN], CUDA: HEADER[CUDA]}
+    """Resolve and write the files. ``upgrade`` looks for the newest versions."""
+    texts = dict(HEADER)
+    texts[CPU] += Pin(Requirement(f"torch=={TORCH}"), CPU_BUILDS).text()
     for pin in resolve(upgrade):
-        if pin.name == "torch":
-            pin = Pin(pin.requirement, tuple(sorted({*pin.hashes, *CPU_BUILDS})), pin.asked_by)
         texts[CUDA if CUDA_NAMES.fullmatch(pin.name) else MAIN] += pin.text()
     for name, text in texts.items():
         (ROOT / name).write_text(text)
@@ -189,12 +209,13 @@ def write(upgrade: bool) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run ``write``, ``upgrade`` or ``check``; return the exit code."""
-    if arguments in (["write"], ["upgrade"]):
-        write(upgrade=arguments == ["upgrade"])
-    elif arguments != ["check"]:
-        print(__doc__, file=sys.stderr)
+    if arguments not in (["write"], ["upgrade"], ["check"]):
+        print("usage: python tools/pins.py write | upgrade | check", file=sys.stderr)
         return 2
-    problems = check(*((ROOT / name).read_text() for name in (MAIN, CUDA, "pyproject.toml")))
+    if arguments != ["check"]:
+        write(upgrade=arguments == ["upgrade"])
+    texts = {name: (ROOT / name).read_text() for name in FILES}
+    problems = check(texts, (ROOT / "pyproject.toml").read_text())
     for problem in problems:
         print(problem, file=sys.stderr)
     return 1 if problems else 0
