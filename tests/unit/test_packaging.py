@@ -11,8 +11,9 @@ from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
-import kinegraph
 import pytest
+
+import kinegraph
 
 ROOT = Path(__file__).resolve().parents[2]
 PYPROJECT = (ROOT / "pyproject.toml").read_text()
