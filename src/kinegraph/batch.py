@@ -1,0 +1,37 @@
+"""The Batch: what a loader gives and an objective takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """N clips of fixed length.
+
+    Attributes:
+        x: (N, C, T, V, M) float32, zero where a person is absent. Its memory may lie in any order.
+        label: (N,) int64 classes, -1 where unknown.
+        index: (N,) int64 rows of the store.
+        present: (N, M) bool, whether a clip has an m-th person.
+    """
+
+    x: Tensor
+    label: Tensor
+    index: Tensor
+    present: Tensor
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Return the batch on another device."""
+        return Batch(
+            x=self.x.to(device, non_blocking=True),
+            label=self.label.to(device, non_blocking=True),
+            index=self.index.to(device, non_blocking=True),
+            present=self.present.to(device, non_blocking=True),
+        )

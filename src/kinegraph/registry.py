@@ -1,0 +1,70 @@
+"""How parts are named: plain dicts ``name -> Component``, filled where the parts live.
+
+A Component's configuration is a pydantic model that needs no torch; its builder imports torch
+inside. A plug-in adds entries to the same dicts before the recipe is parsed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from kinegraph.errors import RecipeError, unknown
+
+
+class Config(BaseModel):
+    """Base of all configurations: unknown keys are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+@dataclass(frozen=True)
+class Component:
+    """One named part.
+
+    Attributes:
+        summary: One line for ``kinegraph list``.
+        config: Its configuration, a `Config` with a ``name`` field of one literal value.
+        build: Makes the part from its configuration; the registry's module states the arguments.
+    """
+
+    summary: str
+    config: type[Config]
+    build: Callable[..., Any]
+
+
+def look_up(kind: str, name: str, registry: Mapping[str, Component]) -> Component:
+    """Return a registered part.
+
+    Raises:
+        RecipeError: There is none of this name.
+    """
+    if name not in registry:
+        raise RecipeError(unknown(kind, name, registry))
+    return registry[name]
+
+
+def load_plugin(path: Path) -> None:
+    """Import a user's Python file, which registers its parts while it is imported.
+
+    Raises:
+        RecipeError: The file does not exist or fails while it is imported.
+    """
+    if not path.is_file():
+        raise RecipeError(f"plug-in '{path}' does not exist")
+    name = f"kinegraph_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise RecipeError(f"plug-in '{path}' is no Python file (expected a name ending in .py)")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise RecipeError(f"plug-in '{path}' failed: {type(error).__name__}: {error}") from error

@@ -1,0 +1,237 @@
+"""Transforms and streams by name. Their configurations live here and need no torch.
+
+A recipe lists transforms in order: any that need whole clips, exactly one that samples T frames,
+then any that work on batches of fixed length. The stream is made last.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from pydantic import Field
+
+from kinegraph.errors import RecipeError, unknown
+from kinegraph.registry import Component, Config
+from kinegraph.skeleton import Skeleton
+
+STREAMS: dict[str, str] = {
+    "joint": "positions as they are",
+    "bone": "joint minus its parent; the root is zero",
+    "joint-motion": "next frame minus this one; the last is zero",
+    "bone-motion": "motion of the bones",
+    "k-mode-1": "joint minus its k-th ancestor, the root stays; any k >= 1 (k-mode-2, ...)",
+    "k-mode-1-motion": "motion of a k-mode stream",
+}
+
+
+def check_stream(stream: str) -> str:
+    """Return the name of a stream if there is such a stream.
+
+    Raises:
+        RecipeError: There is none, or its k is 0.
+    """
+    found = re.fullmatch(r"k-mode-(\d+)(-motion)?", stream)
+    if found and int(found[1]) == 0:
+        raise RecipeError("stream 'k-mode-0' would make every input zero; k must be at least 1")
+    if not found and stream not in STREAMS:
+        raise RecipeError(unknown("stream", stream, STREAMS))
+    return stream
+
+
+class CropResizeConfig(Config):
+    """Take a part of each clip and resize it in time by linear interpolation."""
+
+    name: Literal["crop_resize"] = "crop_resize"
+    length: int = Field(64, ge=1)
+    """T, frames after sampling."""
+    proportion: float | tuple[float, float] = 0.95
+    """One number: the middle part of the clip. Two: a random part between them."""
+    minimum: int = Field(64, ge=1)
+    """A random part has at least this many frames, as far as the clip has them."""
+
+
+class PickFramesConfig(Config):
+    """Pick frames without interpolation: evenly spread, or a random sorted choice."""
+
+    name: Literal["pick_frames"] = "pick_frames"
+    length: int = Field(52, ge=1)
+    """T, frames after sampling."""
+    random: bool = False
+    """Random sorted choice instead of evenly spread frames."""
+
+
+class WindowConfig(Config):
+    """Cut a window of T frames; a shorter clip is surrounded by zeros."""
+
+    name: Literal["window"] = "window"
+    length: int = Field(300, ge=1)
+    """T, frames after sampling."""
+    random: bool = False
+    """Random place of the window, or of a short clip in it."""
+
+
+class RotateConfig(Config):
+    """Rotate each clip by random angles about x, y and z."""
+
+    name: Literal["rotate"] = "rotate"
+    limits: tuple[float, float, float] = (0.3, 0.3, 0.3)
+    """Largest angle about each axis, radians."""
+
+
+class ScaleConfig(Config):
+    """Scale each clip by one random factor."""
+
+    name: Literal["scale"] = "scale"
+    low: float = Field(0.9, gt=0)
+    """Smallest factor."""
+    high: float = Field(1.1, gt=0)
+    """Largest factor."""
+
+
+class MirrorConfig(Config):
+    """Swap left and right of a clip at random."""
+
+    name: Literal["mirror"] = "mirror"
+    probability: float = Field(0.5, ge=0, le=1)
+    """Share of the clips that are mirrored."""
+
+
+class NoiseConfig(Config):
+    """Add normal noise to every coordinate."""
+
+    name: Literal["noise"] = "noise"
+    deviation: float = Field(0.01, ge=0)
+    """Standard deviation in units of the coordinates."""
+
+
+class RandomMoveConfig(Config):
+    """Turn, scale and shift a clip in the x-y plane, slowly changing over time (ST-GCN)."""
+
+    name: Literal["random_move"] = "random_move"
+    segments: int = Field(1, ge=1)
+    """Segments in time between which new parameters are drawn."""
+
+
+class ScaleBonesConfig(Config):
+    """Change the length of every bone by its own factor, alike left and right (FR-Head)."""
+
+    name: Literal["scale_bones"] = "scale_bones"
+    limit: float = Field(0.2, ge=0, lt=1)
+    """Largest relative change."""
+    root: int | str = 0
+    """Joint, by number or name, that stays where it is."""
+
+
+class MaskFramesConfig(Config):
+    """Set a share of the frames to zero (FR-Head)."""
+
+    name: Literal["mask_frames"] = "mask_frames"
+    share: float = Field(0.25, ge=0, le=1)
+    """Share of the frames, drawn with replacement."""
+
+
+class CentreConfig(Config):
+    """Subtract one joint of the first person in its first frame from everything."""
+
+    name: Literal["centre"] = "centre"
+    joint: int | str | None = None
+    """Joint by number or name; default: the layout's centre."""
+
+
+class TurnViewConfig(Config):
+    """Turn each clip about x and y by whole degrees and scale it (NW-UCLA)."""
+
+    name: Literal["turn_view"] = "turn_view"
+    degrees: int = Field(60, ge=0, le=180)
+    """Largest angle, degrees."""
+    low: float = Field(0.5, gt=0)
+    """Smallest scale."""
+    high: float = Field(1.5, gt=0)
+    """Largest scale."""
+
+
+class MinMaxConfig(Config):
+    """Stretch each axis of each clip to [-1, 1]."""
+
+    name: Literal["min_max"] = "min_max"
+
+
+def _joint(skeleton: Skeleton, joint: int | str | None) -> int:
+    if joint is None:
+        return skeleton.centre
+    if isinstance(joint, str):
+        if joint not in skeleton.joints:
+            raise RecipeError(unknown(f"joint of layout '{skeleton.name}'", joint, skeleton.joints))
+        return skeleton.joints.index(joint)
+    if not 0 <= joint < skeleton.joint_count:
+        raise RecipeError(
+            f"joint {joint} is outside 0..{skeleton.joint_count - 1} of layout '{skeleton.name}'"
+        )
+    return joint
+
+
+def _build_sampler(config: Any, skeleton: Skeleton, original: bool) -> Any:
+    from kinegraph.transforms import sampling
+
+    match config:
+        case CropResizeConfig():
+            return sampling.CropResize(config.length, config.proportion, config.minimum)
+        case PickFramesConfig():
+            return sampling.PickFrames(config.length, config.random)
+        case _:
+            return sampling.Window(config.length, config.random)
+
+
+def _build_augmentation(config: Any, skeleton: Skeleton, original: bool) -> Any:
+    from kinegraph.transforms import augment
+
+    match config:
+        case RotateConfig():
+            return augment.Rotate(config.limits)
+        case ScaleConfig():
+            return augment.Scale(config.low, config.high)
+        case MirrorConfig():
+            return augment.Mirror(config.probability)
+        case NoiseConfig():
+            return augment.Noise(config.deviation)
+        case RandomMoveConfig():
+            return augment.RandomMove(move_missing=original, segments=config.segments)
+        case ScaleBonesConfig():
+            return augment.ScaleBones(config.limit, _joint(skeleton, config.root))
+        case _:
+            return augment.MaskFrames(config.share)
+
+
+def _build_normalisation(config: Any, skeleton: Skeleton, original: bool) -> Any:
+    from kinegraph.transforms import augment
+
+    match config:
+        case CentreConfig():
+            return augment.Centre(_joint(skeleton, config.joint), move_missing=original)
+        case TurnViewConfig():
+            return augment.TurnView(config.degrees, config.low, config.high)
+        case _:
+            return augment.MinMax()
+
+
+def _component(config: type[Config], build: Any) -> Component:
+    return Component(summary=(config.__doc__ or "").splitlines()[0], config=config, build=build)
+
+
+# build(config, skeleton, original) -> a transform with stage, draw and apply
+TRANSFORMS: dict[str, Component] = {
+    "centre": _component(CentreConfig, _build_normalisation),
+    "turn_view": _component(TurnViewConfig, _build_normalisation),
+    "min_max": _component(MinMaxConfig, _build_normalisation),
+    "crop_resize": _component(CropResizeConfig, _build_sampler),
+    "pick_frames": _component(PickFramesConfig, _build_sampler),
+    "window": _component(WindowConfig, _build_sampler),
+    "rotate": _component(RotateConfig, _build_augmentation),
+    "scale": _component(ScaleConfig, _build_augmentation),
+    "mirror": _component(MirrorConfig, _build_augmentation),
+    "noise": _component(NoiseConfig, _build_augmentation),
+    "random_move": _component(RandomMoveConfig, _build_augmentation),
+    "scale_bones": _component(ScaleBonesConfig, _build_augmentation),
+    "mask_frames": _component(MaskFramesConfig, _build_augmentation),
+}

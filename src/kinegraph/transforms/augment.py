@@ -1,0 +1,355 @@
+"""Geometric augmentation of people: pure functions first, then thin transforms that draw for them.
+
+Every transform draws its parameters (`draw`) and applies them (`apply`), so that stored draws can
+be replayed. ``stage`` says what it needs: ``clip`` whole ragged clips, ``batch`` clips of T frames.
+Points are the leading axes of C; a confidence axis is never touched.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from kinegraph.errors import LayoutError
+from kinegraph.skeleton import Skeleton
+from kinegraph.transforms.random import ClipRandom
+from kinegraph.transforms.tracks import FixedTracks, RaggedTracks
+
+
+def rotation_matrices(angles: Tensor) -> Tensor:
+    """Return (N, 3, 3) matrices Rz·Ry·Rx for (N, 3) angles in radians about x, y and z.
+
+    The signs are those of CTR-GCN (its Rx has +sin above the diagonal, and so on): a positive
+    angle turns clockwise when one looks against the axis.
+    """
+    one, zero = torch.ones_like(angles[:, 0]), torch.zeros_like(angles[:, 0])
+    (cx, cy, cz), (sx, sy, sz) = angles.cos().unbind(1), angles.sin().unbind(1)
+    rx = torch.stack((one, zero, zero, zero, cx, sx, zero, -sx, cx), 1).view(-1, 3, 3)
+    ry = torch.stack((cy, zero, -sy, zero, one, zero, sy, zero, cy), 1).view(-1, 3, 3)
+    rz = torch.stack((cz, sz, zero, -sz, cz, zero, zero, zero, one), 1).view(-1, 3, 3)
+    return rz @ ry @ rx
+
+
+def transform_points(joints: Tensor, matrices: Tensor) -> Tensor:
+    """Multiply points by matrices: (R, ..., V, C) joints and (R, D, D) matrices, D <= C.
+
+    Channels beyond D (a confidence) are carried over.
+    """
+    rows, channels, size = joints.shape[0], joints.shape[-1], matrices.shape[-1]
+    points = joints[..., :size].reshape(rows, -1, size)  # (R, T*V, D)
+    moved = torch.bmm(points, matrices.transpose(1, 2)).view(*joints.shape[:-1], size)
+    return moved if channels == size else torch.cat((moved, joints[..., size:]), -1)
+
+
+def _fit(matrices: Tensor, skeleton: Skeleton) -> Tensor:
+    """Restrict 3D matrices to the layout's positions: a 2D layout turns in its plane."""
+    size = skeleton.coordinates.positions
+    return matrices[:, :size, :size]
+
+
+@dataclass(frozen=True)
+class Rotate:
+    """Rotate each clip by three angles, each uniform within ± its limit; the same for all frames.
+
+    A 2D layout turns in its plane by the third angle alone.
+
+    Source: ``random_rot`` of CTR-GCN (theta 0.3 about every axis).
+    """
+
+    stage = "batch"
+    limits: tuple[float, float, float]  # radians about x, y, z
+
+    def draw(self, random: ClipRandom, tracks: FixedTracks) -> dict[str, Tensor]:
+        """Return (N, 3) ``angles`` in radians."""
+        drawn = random.between(-1, 1, 3)
+        return {"angles": drawn * drawn.new_tensor(self.limits)}
+
+    def apply(self, tracks: FixedTracks, draws: dict[str, Tensor]) -> FixedTracks:
+        """Rotate about the origin."""
+        angles = draws["angles"]
+        if tracks.skeleton.coordinates.positions == 2:
+            angles = angles * angles.new_tensor((0.0, 0.0, 1.0))
+        matrices = _fit(rotation_matrices(angles), tracks.skeleton)
+        return replace(tracks, joints=transform_points(tracks.joints, matrices[tracks.clip]))
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Scale each clip by one factor, uniform within ``low`` .. ``high``."""
+
+    stage = "batch"
+    low: float
+    high: float
+
+    def draw(self, random: ClipRandom, tracks: FixedTracks) -> dict[str, Tensor]:
+        """Return (N,) ``factor``."""
+        return {"factor": random.between(self.low, self.high)[:, 0]}
+
+    def apply(self, tracks: FixedTracks, draws: dict[str, Tensor]) -> FixedTracks:
+        """Scale about the origin."""
+        size = tracks.skeleton.coordinates.positions
+        eye = torch.eye(size, device=tracks.joints.device)
+        matrices = draws["factor"][:, None, None] * eye
+        return replace(tracks, joints=transform_points(tracks.joints, matrices[tracks.clip]))
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """Swap left and right of a clip with some probability: joints change places, x its sign."""
+
+    stage = "batch"
+    probability: float
+
+    def draw(self, random: ClipRandom, tracks: FixedTracks) -> dict[str, Tensor]:
+        """Return (N,) bool ``swap``."""
+        return {"swap": random.uniform()[:, 0] < self.probability}
+
+    def apply(self, tracks: FixedTracks, draws: dict[str, Tensor]) -> FixedTracks:
+        """Mirror the drawn clips at the plane x = 0."""
+        other = torch.tensor(tracks.skeleton.mirror, device=tracks.joints.device)
+        mirrored = tracks.joints.index_select(2, other)
+        mirrored[..., 0].neg_()
+        swap = draws["swap"][tracks.clip][:, None, None, None]
+        return replace(tracks, joints=torch.where(swap, mirrored, tracks.joints))
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Add independent normal noise to every coordinate of every person that is there."""
+
+    stage = "batch"
+    deviation: float
+
+    def draw(self, random: ClipRandom, tracks: FixedTracks) -> dict[str, Tensor]:
+        """Return (N, M*T*V*D) ``noise``, standard normal; D positions of a joint."""
+        frames, joints = tracks.joints.shape[1:3]
+        size = tracks.skeleton.coordinates.positions
+        return {"noise": random.normal(tracks.persons * frames * joints * size)}
+
+    def apply(self, tracks: FixedTracks, draws: dict[str, Tensor]) -> FixedTracks:
+        """Add the noise."""
+        size = tracks.skeleton.coordinates.positions
+        shape = (tracks.clips, tracks.persons, *tracks.joints.shape[1:3], size)
+        noise = draws["noise"].view(shape)[tracks.clip, tracks.person]  # (R, T, V, D)
+        joints = tracks.joints.clone()
+        joints[..., :size] += self.deviation * noise
+        return replace(tracks, joints=joints)
+
+
+@dataclass(frozen=True)
+class RandomMove:
+    """Turn, scale and shift a clip in the x-y plane, slowly changing over time.
+
+    At a few nodes in time an angle, a scale and a shift are drawn from short lists; between the
+    nodes they are interpolated linearly.
+
+    Source: ``random_move`` of ST-GCN.
+    Differs from the original: what is missing (all-zero joints, padding, absent people) stays zero
+    unless ``move_missing`` (``quirks: original``) is set.
+    """
+
+    stage = "batch"
+    move_missing: bool = False
+    segments: int = 1
+    angles: tuple[float, ...] = (-10.0, -5.0, 0.0, 5.0, 10.0)  # degrees
+    scales: tuple[float, ...] = (0.9, 1.0, 1.1)
+    shifts: tuple[float, ...] = (-0.2, -0.1, 0.0, 0.1, 0.2)  # in units of the coordinates
+
+    def draw(self, random: ClipRandom, tracks: FixedTracks) -> dict[str, Tensor]:
+        """Return (N, nodes) ``angle``, ``scale``, ``shift_x`` and ``shift_y``."""
+        nodes = self.segments + 1
+        lists = {"angle": self.angles, "scale": self.scales}
+        lists |= {"shift_x": self.shifts, "shift_y": self.shifts}
+        return {
+            name: torch.tensor(values, device=tracks.clip.device)[random.below(len(values), nodes)]
+            for name, values in lists.items()
+        }
+
+    def apply(self, tracks: FixedTracks, draws: dict[str, Tensor]) -> FixedTracks:
+        """Move every frame by its interpolated parameters."""
+        if self.move_missing:
+            tracks = tracks.with_absent()
+        frames = tracks.joints.shape[1]
+        path = {name: self._over_time(nodes, frames) for name, nodes in draws.items()}
+        angle = path["angle"] * (math.pi / 180)
+        cos, sin = path["scale"] * angle.cos(), path["scale"] * angle.sin()  # (N, T)
+        row = tracks.clip
+        joints = tracks.joints.clone()
+        x, y = tracks.joints[..., 0], tracks.joints[..., 1]  # (R, T, V)
+        cos, sin = cos[row][..., None].to(x.dtype), sin[row][..., None].to(x.dtype)
+        joints[..., 0] = cos * x - sin * y + path["shift_x"][row][..., None]
+        joints[..., 1] = sin * x + cos * y + path["shift_y"][row][..., None]
+        if not self.move_missing:
+            missing = (tracks.joints == 0).all(-1, keepdim=True)
+            joints = torch.where(missing, tracks.joints, joints)
+        return replace(tracks, joints=joints)
+
+    def _over_time(self, nodes: Tensor, frames: int) -> Tensor:
+        """Interpolate (N, nodes) to (N, T); each segment includes both of its nodes."""
+        width = frames / self.segments
+        ends = [round(width * segment) for segment in range(self.segments)] + [frames]
+        path = nodes.new_zeros(len(nodes), frames)
+        for segment in range(self.segments):
+            begin, end = ends[segment], ends[segment + 1]
+            steps = torch.linspace(0, 1, end - begin, device=nodes.device, dtype=nodes.dtype)
+            left, right = nodes[:, segment : segment + 1], nodes[:, segment + 1 : segment + 2]
+            path[:, begin:end] = left + (right - left) * steps
+        return path
+
+
+@dataclass(frozen=True)
+class ScaleBones:
+    """Change the length of every bone by its own factor, alike on both sides of the body.
+
+    The factors 1 + U(-limit, limit) are averaged over left and right, and hold for all frames and
+    people of a clip; positions are rebuilt from the joint ``root`` outwards.
+
+    Source: ``random_scale`` of FR-Head (Zhou et al., CVPR 2023), theta 0.2, root: base of the
+    spine (joint 0 of NTU).
+    """
+
+    stage = "batch"
+    limit: float
+    root: int
+
+    def draw(self, random: ClipRandom, tracks: FixedTracks) -> dict[str, Tensor]:
+        """Return (N, V) ``factor`` for the bone that ends in each joint (the root's is unused)."""
+        joints = tracks.skeleton.joint_count
+        return {"factor": 1 + random.between(-self.limit, self.limit, joints)}
+
+    def apply(self, tracks: FixedTracks, draws: dict[str, Tensor]) -> FixedTracks:
+        """Rebuild the positions from scaled bones."""
+        skeleton = tracks.skeleton.rooted_at(self.root)
+        size = skeleton.coordinates.positions
+        other = torch.tensor(skeleton.mirror, device=tracks.joints.device)
+        factor = (draws["factor"] + draws["factor"][:, other]) / 2
+        factor = factor[tracks.clip][:, None, :, None].to(tracks.joints.dtype)  # (R, 1, V, 1)
+        joints = tracks.joints.clone()
+        parents = torch.tensor(skeleton.bone_parents, device=joints.device)
+        points = tracks.joints[..., :size]
+        bones = (points - points.index_select(2, parents)) * factor
+        for joint in skeleton.order[1:]:
+            joints[:, :, joint, :size] = (
+                joints[:, :, skeleton.parents[joint], :size] + bones[:, :, joint]
+            )
+        return replace(tracks, joints=joints)
+
+
+@dataclass(frozen=True)
+class MaskFrames:
+    """Set a share of the frames, drawn with replacement, to zero.
+
+    Source: ``random_mask`` of FR-Head (a quarter of the frames; off in its published runs).
+    """
+
+    stage = "batch"
+    share: float
+
+    def draw(self, random: ClipRandom, tracks: FixedTracks) -> dict[str, Tensor]:
+        """Return (N, count) ``frame``."""
+        frames = tracks.joints.shape[1]
+        return {"frame": random.below(frames, int(frames * self.share))}
+
+    def apply(self, tracks: FixedTracks, draws: dict[str, Tensor]) -> FixedTracks:
+        """Blank the drawn frames."""
+        keep = tracks.joints.new_ones(tracks.clips, tracks.joints.shape[1])
+        keep.scatter_(1, draws["frame"], 0.0)
+        return replace(tracks, joints=tracks.joints * keep[tracks.clip][:, :, None, None])
+
+
+@dataclass(frozen=True)
+class Centre:
+    """Subtract, from every frame and person, one joint of the first person in its first frame.
+
+    Differs from the original: missing (all-zero) joints stay zero unless ``move_missing``
+    (``quirks: original``) is set.
+    """
+
+    stage = "clip"
+    joint: int
+    move_missing: bool = False
+
+    def draw(self, random: ClipRandom, tracks: RaggedTracks) -> dict[str, Tensor]:
+        """Nothing is drawn."""
+        return {}
+
+    def apply(self, tracks: RaggedTracks, draws: dict[str, Tensor]) -> RaggedTracks:
+        """Shift each clip."""
+        size = tracks.skeleton.coordinates.positions
+        origin = tracks.joints[tracks.offset[tracks.leading()], self.joint, :size]  # (N, D)
+        joints = tracks.joints.clone()
+        joints[..., :size] -= origin[tracks.clip_of_frame()][:, None, :]
+        if not self.move_missing:
+            missing = (tracks.joints == 0).all(-1, keepdim=True)
+            joints = joints.masked_fill(missing, 0.0)
+        return replace(tracks, joints=joints)
+
+
+@dataclass(frozen=True)
+class TurnView:
+    """Turn each clip about x and y by whole degrees and scale it, as if seen by another camera.
+
+    Source: the view augmentation of the NW-UCLA pipeline of CTR-GCN: row vectors times
+    Ry·(Rx·S), angles in whole degrees within ±60 (both ends), scale in 0.5 .. 1.5.
+    """
+
+    stage = "clip"
+    degrees: int
+    low: float
+    high: float
+
+    def draw(self, random: ClipRandom, tracks: RaggedTracks) -> dict[str, Tensor]:
+        """Return (N, 2) ``degrees`` about x and y and (N,) ``scale``."""
+        degrees = random.below(2 * self.degrees + 1, 2) - self.degrees
+        return {"degrees": degrees, "scale": random.between(self.low, self.high)[:, 0]}
+
+    def apply(self, tracks: RaggedTracks, draws: dict[str, Tensor]) -> RaggedTracks:
+        """Multiply every point by its clip's matrix."""
+        if tracks.skeleton.coordinates.positions != 3:
+            raise LayoutError(
+                f"turn_view needs 3D joints, layout '{tracks.skeleton.name}' is 2D: use rotate"
+            )
+        angles = torch.zeros(len(tracks.frames), 3, device=tracks.joints.device)
+        angles[:, :2] = draws["degrees"] * (math.pi / 180)
+        # Row vectors times Ry·Rx are column vectors times its transpose.
+        turn = rotation_matrices(angles).transpose(1, 2) * draws["scale"][:, None, None]
+        frames = tracks.clip_of_frame()
+        return replace(tracks, joints=transform_points(tracks.joints, turn[frames].float()))
+
+
+@dataclass(frozen=True)
+class MinMax:
+    """Stretch each axis of each clip to [-1, 1], over all its frames, joints and people.
+
+    Source: the NW-UCLA pipeline of CTR-GCN.
+    Differs from the original: an axis without any extent becomes 0 instead of NaN.
+    """
+
+    stage = "clip"
+
+    def draw(self, random: ClipRandom, tracks: RaggedTracks) -> dict[str, Tensor]:
+        """Nothing is drawn."""
+        return {}
+
+    def apply(self, tracks: RaggedTracks, draws: dict[str, Tensor]) -> RaggedTracks:
+        """Normalise each clip."""
+        size = tracks.skeleton.coordinates.positions
+        clip = tracks.clip_of_frame()
+        points = tracks.joints[..., :size]
+        ends = []
+        for reduce, extreme in (("amin", points.amin(1)), ("amax", points.amax(1))):  # (F, D)
+            empty = points.new_zeros(len(tracks.frames), size)
+            ends.append(
+                empty.scatter_reduce(
+                    0, clip[:, None].expand_as(extreme), extreme, reduce, include_self=False
+                )
+            )
+        low, high = ends  # (N, D)
+        extent = (high - low)[clip][:, None, :]
+        scaled = (points - low[clip][:, None, :]) / extent.clamp(min=1e-12) * 2 - 1
+        joints = tracks.joints.clone()
+        joints[..., :size] = torch.where(extent > 0, scaled, 0.0)
+        return replace(tracks, joints=joints)

@@ -1,0 +1,169 @@
+"""From whole ragged clips to T frames each: crop and resize, pick frames, or cut a window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kinegraph.transforms.random import ClipRandom
+from kinegraph.transforms.tracks import FixedTracks, RaggedTracks
+
+
+def gather_frames(tracks: RaggedTracks, frame: Tensor, weight: Tensor | None = None) -> FixedTracks:
+    """Read clip frames; a track is zero in frames in which its person is not there.
+
+    Args:
+        tracks: Whole clips.
+        frame: (N, T) int64 frames of each clip; any number outside the clip gives zeros.
+        weight: (N, T) float32 or None. With a weight w the result is the linear interpolation
+            (1 - w) * x[frame] + w * x[frame + 1].
+
+    Returns:
+        Tracks of T frames.
+    """
+    own = frame[tracks.clip] - tracks.first[:, None]  # (R, T) frame within the track
+    joints = _read(tracks, own, None if weight is None else 1 - weight[tracks.clip])
+    if weight is not None:
+        joints = joints.add_(_read(tracks, own + 1, weight[tracks.clip]))
+    return FixedTracks(
+        joints=joints,
+        clip=tracks.clip,
+        person=tracks.person,
+        clips=len(tracks.frames),
+        persons=tracks.persons,
+        skeleton=tracks.skeleton,
+    )
+
+
+def _read(tracks: RaggedTracks, own: Tensor, weight: Tensor | None) -> Tensor:
+    """Return (R, T, V, C) float32: frames ``own`` (R, T) of each track, times (R, T) weights."""
+    rows, length = own.shape
+    last = tracks.length[:, None] - 1
+    inside = (own >= 0) & (own <= last)
+    source = tracks.offset[:, None] + own.clamp(min=0).minimum(last)
+    values = tracks.joints.index_select(0, source.reshape(-1)).to(torch.float32)
+    factor = inside.to(torch.float32) if weight is None else weight * inside
+    values = values.view(rows, length, *tracks.joints.shape[1:])  # (R*T, V, C) -> (R, T, V, C)
+    return values.mul_(factor[:, :, None, None])
+
+
+def resize_positions(crop: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """Where each of ``length`` output frames lies in a crop of (N,) frames: (N, T) frame, weight.
+
+    Linear interpolation with half-pixel centres and clamped edges, without antialiasing, as
+    ``torch.nn.functional.interpolate(mode="bilinear", align_corners=False)`` does it.
+    """
+    scale = (crop.to(torch.float32) / length)[:, None]
+    steps = torch.arange(length, device=crop.device, dtype=torch.float32)
+    position = ((steps + 0.5) * scale - 0.5).clamp(min=0)
+    frame = position.floor()
+    last = (crop[:, None] - 1).to(torch.float32)
+    weight = torch.where(frame >= last, 0.0, position - frame)
+    return frame.minimum(last).to(torch.int64), weight
+
+
+@dataclass(frozen=True)
+class CropResize:
+    """Take a part of each clip and resize it in time by linear interpolation.
+
+    With one proportion p the middle p of the clip is taken; with two, a random proportion between
+    them at a random place, but at least ``minimum`` frames.
+
+    Source: the sampling of CTR-GCN (Chen et al., ICCV 2021), used by InfoGCN, FR-Head and LST.
+    """
+
+    stage = "sample"
+    length: int
+    proportion: float | tuple[float, float]
+    minimum: int = 64
+
+    def draw(self, random: ClipRandom, tracks: RaggedTracks) -> dict[str, Tensor]:
+        """Return (N,) ``begin`` and ``crop``, the part of each clip in frames."""
+        if isinstance(self.proportion, tuple):
+            return self.part(random.uniform()[:, 0], random.uniform()[:, 0], tracks.frames)
+        frames = tracks.frames
+        begin = ((1 - self.proportion) * frames.to(torch.float64) / 2).to(torch.int64)
+        return {"begin": begin, "crop": frames - 2 * begin}
+
+    def part(self, proportion: Tensor, place: Tensor, frames: Tensor) -> dict[str, Tensor]:
+        """Turn (N,) uniform draws into the part of each clip of (N,) ``frames``."""
+        low, high = self.proportion if isinstance(self.proportion, tuple) else (1.0, 1.0)
+        share = proportion.to(torch.float64) * (high - low) + low
+        crop = (frames * share).floor().to(torch.int64).clamp(min=self.minimum).minimum(frames)
+        begin = (place * (frames - crop + 1)).to(torch.int64).minimum(frames - crop)
+        return {"begin": begin, "crop": crop}
+
+    def apply(self, tracks: RaggedTracks, draws: dict[str, Tensor]) -> FixedTracks:
+        """Read and interpolate the drawn parts."""
+        frame, weight = resize_positions(draws["crop"], self.length)
+        return gather_frames(tracks, frame + draws["begin"][:, None], weight)
+
+
+@dataclass(frozen=True)
+class PickFrames:
+    """Pick frames without interpolation: evenly spread, or a random sorted choice.
+
+    The random choice takes T of 100 copies of the clip's frames without replacement, so frames of
+    short clips repeat.
+
+    Source: the NW-UCLA sampling of CTR-GCN.
+    """
+
+    stage = "sample"
+    length: int
+    random: bool
+    copies: int = 100
+
+    def draw(self, random: ClipRandom, tracks: RaggedTracks) -> dict[str, Tensor]:
+        """Return (N, T) ``frame``."""
+        frames = tracks.frames
+        if not self.random:
+            steps = torch.arange(self.length, device=frames.device, dtype=torch.float64)
+            step = (frames - 1).to(torch.float64) / max(self.length - 1, 1)
+            frame = (steps * step[:, None]).to(torch.int64)
+            if self.length > 1:  # the last one exactly, whatever the rounding
+                frame[:, -1] = frames - 1
+            return {"frame": frame}
+        # Draw more tickets than are needed and keep the first T different ones of each clip.
+        tickets = random.below(frames * self.copies, 2 * self.length + 24)
+        order = torch.sort(tickets, dim=1, stable=True)
+        again = torch.zeros_like(tickets, dtype=torch.bool)
+        repeated = order.values[:, 1:] == order.values[:, :-1]
+        again.scatter_(1, order.indices[:, 1:], repeated)
+        kept = torch.argsort(again.to(torch.int8), dim=1, stable=True)[:, : self.length]
+        frame = torch.gather(tickets, 1, kept) % frames[:, None]
+        return {"frame": frame.sort(dim=1).values}
+
+    def apply(self, tracks: RaggedTracks, draws: dict[str, Tensor]) -> FixedTracks:
+        """Read the drawn frames."""
+        return gather_frames(tracks, draws["frame"])
+
+
+@dataclass(frozen=True)
+class Window:
+    """Cut a window of T frames; a shorter clip is surrounded by zeros.
+
+    Without randomness a short clip stands at the beginning and a long one is cut in its middle.
+
+    Source: ``auto_pading``, ``random_choose`` and ``random_shift`` of ST-GCN (Yan et al., AAAI
+    2018), which are one operation here: the window begins at a clip frame, negative for padding.
+    """
+
+    stage = "sample"
+    length: int
+    random: bool
+
+    def draw(self, random: ClipRandom, tracks: RaggedTracks) -> dict[str, Tensor]:
+        """Return (N,) ``begin``, the clip frame in which the window begins."""
+        spare = tracks.frames - self.length  # negative: frames of padding
+        if not self.random:
+            return {"begin": spare.clamp(min=0) // 2}
+        place = random.below(spare.abs() + 1)[:, 0]
+        return {"begin": torch.where(spare >= 0, place, -place)}
+
+    def apply(self, tracks: RaggedTracks, draws: dict[str, Tensor]) -> FixedTracks:
+        """Read the drawn windows."""
+        steps = torch.arange(self.length, device=tracks.frames.device)
+        return gather_frames(tracks, draws["begin"][:, None] + steps)

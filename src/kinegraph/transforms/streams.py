@@ -1,0 +1,51 @@
+"""Streams: what of the joints a network sees. Made last, after augmentation, on (..., T, V, C).
+
+A confidence axis is no position and stays that of the joint in every stream.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kinegraph.skeleton import Skeleton
+from kinegraph.transforms import check_stream
+
+def bone(joints: Tensor, skeleton: Skeleton) -> Tensor:
+    """Joint minus parent; the root, its own parent, becomes zero. Shape (..., V, C) as given."""
+    parents = torch.tensor(skeleton.bone_parents, device=joints.device)
+    return _positions_only(joints, joints - joints.index_select(-2, parents), skeleton)
+
+
+def motion(joints: Tensor, skeleton: Skeleton) -> Tensor:
+    """Next frame minus this one; the last frame becomes zero. Shape (..., T, V, C) as given."""
+    moved = torch.zeros_like(joints)
+    torch.sub(joints[..., 1:, :, :], joints[..., :-1, :, :], out=moved[..., :-1, :, :])
+    return _positions_only(joints, moved, skeleton)
+
+
+def k_mode(joints: Tensor, skeleton: Skeleton, k: int) -> Tensor:
+    """Joint minus its k-th ancestor, see `Skeleton.k_mode`. Shape (..., V, C) as given."""
+    operator = torch.from_numpy(skeleton.k_mode(k)).to(joints)
+    return _positions_only(joints, operator @ joints, skeleton)
+
+
+def _positions_only(joints: Tensor, made: Tensor, skeleton: Skeleton) -> Tensor:
+    size = skeleton.coordinates.positions
+    if size < joints.shape[-1]:
+        made[..., size:] = joints[..., size:]
+    return made
+
+
+def make_stream(joints: Tensor, skeleton: Skeleton, stream: str) -> Tensor:
+    """Turn joints (..., T, V, C) into a stream of the same shape.
+
+    Raises:
+        RecipeError: There is no such stream.
+    """
+    check_stream(stream)
+    if stream.startswith("k-mode-"):
+        joints = k_mode(joints, skeleton, int(stream.split("-")[2]))
+    elif stream.startswith("bone"):
+        joints = bone(joints, skeleton)
+    return motion(joints, skeleton) if stream.endswith("motion") else joints
