@@ -25,6 +25,14 @@ class ClipError(KinegraphError):
     """One recording cannot be used: empty, truncated, not finite, of another layout."""
 
 
+class SourceError(KinegraphError):
+    """Recordings cannot be read at all: no such source, an unknown form, an unsafe archive."""
+
+
+class SplitError(KinegraphError):
+    """A split is unknown, or the clips of a store do not tell what its rule needs."""
+
+
 class StoreError(KinegraphError):
     """A store cannot be opened: not a store, cut short, of another version, inconsistent."""
 

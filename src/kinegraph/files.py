@@ -18,7 +18,7 @@ from kinegraph.errors import OutputError
 
 def refuse_existing(path: Path, *, force: bool) -> None:
     """Raise OutputError if ``path`` exists and may not be replaced."""
-    if not force and (path.exists() or path.is_symlink()):
+    if not force and os.path.lexists(path):
         raise OutputError(f"'{path}' exists already; nothing is overwritten without --force")
 
 
@@ -31,10 +31,13 @@ def atomic_file(path: Path, *, force: bool = True) -> Iterator[Path]:
         force: Whether an existing file may be replaced.
 
     Raises:
-        OutputError: The file exists and ``force`` is false, or the disk refuses (full, read-only).
+        OutputError: The file exists and ``force`` is false, it is a folder or a device, or the disk
+            refuses (full, read-only).
     """
     path = Path(path)
     refuse_existing(path, force=force)
+    if path.exists() and not path.is_file():
+        raise OutputError(f"cannot write '{path}': it is a folder or a device, not a file")
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,12 +47,12 @@ def atomic_file(path: Path, *, force: bool = True) -> Iterator[Path]:
         os.close(handle)
         temporary = Path(name)
         yield temporary
-        _sync(temporary)
         temporary.chmod(0o666 & ~_umask())
-        os.replace(temporary, path)  # noqa: PTH105 - atomic on POSIX and Windows
+        _sync(temporary)
+        os.replace(temporary, path)
         _sync(path.parent)
     except OSError as error:
-        raise OutputError(f"cannot write '{path}': {error.strerror or error}") from error
+        raise OutputError(f"cannot write '{path}': {reason(error)}") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -59,7 +62,8 @@ def atomic_file(path: Path, *, force: bool = True) -> Iterator[Path]:
 def atomic_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
     """Yield a temporary folder beside ``path``; rename it to ``path`` when the block succeeds.
 
-    With ``force`` an existing folder is moved aside first and removed only after the new one stands.
+    With ``force`` an existing folder is moved aside first and removed only after the new one
+    stands. Whoever passes ``force`` has made sure that what stands there is theirs to remove.
 
     Raises:
         OutputError: The folder exists and ``force`` is false, or the disk refuses.
@@ -71,18 +75,13 @@ def atomic_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
         yield temporary
-        for file in temporary.rglob("*"):
-            _sync(file)
         temporary.chmod(0o777 & ~_umask())
-        aside = temporary.with_suffix(".old")
-        if path.exists():
-            path.rename(aside)
-        temporary.rename(path)
-        _sync(path.parent)
-        if aside.exists():
-            _remove(aside)
+        for file in (*temporary.rglob("*"), temporary):
+            _sync(file)
+        refuse_existing(path, force=force)  # it may have appeared in the meantime
+        _take_place(temporary, path)
     except OSError as error:
-        raise OutputError(f"cannot write '{path}': {error.strerror or error}") from error
+        raise OutputError(f"cannot write '{path}': {reason(error)}") from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -94,6 +93,30 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def reason(error: OSError) -> str:
+    """Return why the system refused, in a few words; temporary names mean nothing to a user."""
+    why = error.strerror or str(error)
+    named = str(error.filename or "")
+    return f"{why} ('{named}')" if named and ".part" not in named else why
+
+
+def _take_place(temporary: Path, path: Path) -> None:
+    """Rename a finished folder to ``path``; what stood there is removed last, or put back."""
+    aside = temporary.with_suffix(".old")
+    stood = os.path.lexists(path)
+    if stood:
+        path.rename(aside)
+    try:
+        temporary.rename(path)
+    except BaseException:
+        if stood:
+            aside.rename(path)
+        raise
+    _sync(path.parent)
+    if stood:
+        _remove(aside)
+
+
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
@@ -102,7 +125,7 @@ def _remove(path: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Force a file, or the entry of a folder, to the disk."""
+    """Force a file, or the entries of a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,22 +1,52 @@
-"""Reading and writing ``.npy`` files without trusting them.
+"""Reading and writing ``.npy`` and ``.npz`` files without trusting them.
 
 NumPy would unpickle object arrays and allocate whatever a header declares; here a file must hold
-plain numbers and must be as long as its header says.
+plain numbers or text and must be as long as its header says. Knows nothing of clips or stores.
 """
 
 from __future__ import annotations
 
 import math
+import struct
+import tokenize
+import zipfile
+import zlib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from kinegraph.errors import StoreError
+from kinegraph.errors import KinegraphError, StoreError
 
 HEADER_LENGTH = 128
+# What zipfile raises for archives that are damaged, encrypted or packed in an unknown way.
+ARCHIVE_ERRORS = (
+    OSError, EOFError, ValueError, RuntimeError, struct.error, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+_VERSIONS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+# A damaged header is a piece of Python source and fails like one.
+_HEADER_ERRORS = (
+    ValueError, TypeError, SyntaxError, EOFError, OSError, RecursionError, MemoryError,
+    OverflowError, tokenize.TokenError,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a ``.npy`` file says about itself: shape, type, Fortran order, where the data begin."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    fortran: bool
+    offset: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of data that the header declares."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 def npy_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
@@ -24,47 +54,104 @@ def npy_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
     fields = f"{{'descr': {dtype.str!r}, 'fortran_order': False, 'shape': {shape}, }}"
     length = HEADER_LENGTH - len(npy.magic(1, 0)) - 2
     text = fields.ljust(length - 1) + "\n"
-    assert len(text) == length, "an array header must fit 128 bytes"
+    if len(text) != length:
+        raise ValueError(f"an array header of {len(text)} bytes does not fit {HEADER_LENGTH}")
     return npy.magic(1, 0) + length.to_bytes(2, "little") + text.encode("latin1")
 
 
-def read_npy_header(path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
-    """Return shape, Fortran order, type and offset of the data of a ``.npy`` file.
+def read_header(
+    file: BinaryIO | IO[bytes],
+    size: int,
+    where: str,
+    *,
+    error: type[KinegraphError] = StoreError,
+) -> Header:
+    """Read the header of a ``.npy`` file and hold it against the file's size.
+
+    Args:
+        file: The opened file, at its beginning; afterwards at the first byte of the data.
+        size: Bytes of the whole file.
+        where: Names the file in errors.
+        error: Type of the errors.
 
     Raises:
-        StoreError: It is no such file, holds objects, or is not as long as its header says.
+        KinegraphError: It is no such file, holds objects, or is not as long as its header says.
     """
     try:
-        with path.open("rb") as file:
-            version = npy.read_magic(file)
-            read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-            shape, fortran, dtype = read(file)
-            offset = file.tell()
-    except FileNotFoundError as error:
-        raise StoreError(f"'{path}' does not exist") from error
-    except (ValueError, OSError, EOFError) as error:
-        reason = str(error).splitlines()[0]
-        raise StoreError(f"'{path}' is not a readable .npy file: {reason}") from error
+        version = npy.read_magic(file)
+        if version not in _VERSIONS:
+            raise ValueError(f"version {version} of the format is not known")
+        shape, fortran, dtype = _VERSIONS[version](file)
+        offset = file.tell()
+    except _HEADER_ERRORS as cause:
+        reason = (str(cause) or type(cause).__name__).splitlines()[0]
+        raise error(f"{where} is not a readable .npy file: {reason}") from cause
     if dtype.hasobject:
-        raise StoreError(f"'{path}' holds Python objects; only plain numbers are read")
-    declared = math.prod(shape) * dtype.itemsize
-    found = path.stat().st_size - offset
-    if found != declared:
-        raise StoreError(
-            f"'{path}' is cut short or damaged: its header declares {declared:,} bytes of data,"
-            f" {found:,} are there"
+        raise error(f"{where} holds Python objects; only plain numbers and text are read")
+    header = Header(shape, dtype, fortran, offset)
+    sound = min(shape, default=0) >= 0 and dtype.itemsize > 0
+    if not sound or header.size != size - offset:
+        raise error(
+            f"{where} is cut short or damaged: its header declares {header.size:,} bytes of data,"
+            f" {size - offset:,} are there"
         )
-    return shape, fortran, dtype, offset
+    return header
 
 
 def open_npy(path: Path, *, memory_map: bool) -> NDArray[Any]:
-    """Open a ``.npy`` file of plain numbers, read-only.
+    """Open a ``.npy`` file of plain numbers; a memory map is read-only.
 
     Raises:
-        StoreError: As `read_npy_header`.
+        StoreError: It does not exist, or as `read_header`.
     """
-    shape, fortran, dtype, offset = read_npy_header(path)
-    if not memory_map or math.prod(shape) == 0:
-        return np.asarray(np.load(path, allow_pickle=False))
-    order = "F" if fortran else "C"
-    return np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape, order=order)
+    try:
+        with path.open("rb") as file:
+            header = read_header(file, path.stat().st_size, f"'{path}'")
+            order: Any = "F" if header.fortran else "C"
+            if memory_map and header.size > 0:
+                return np.memmap(
+                    path, header.dtype, mode="r", offset=header.offset, shape=header.shape,
+                    order=order,
+                )  # fmt: skip
+            data = np.frombuffer(file.read(), dtype=header.dtype)
+            return data.reshape(header.shape, order=order)
+    except FileNotFoundError as cause:
+        raise StoreError(f"'{path}' does not exist") from cause
+    except OSError as cause:
+        raise StoreError(f"'{path}' cannot be read: {cause.strerror or cause}") from cause
+
+
+def read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    """Read all arrays of a small ``.npz`` file.
+
+    Raises:
+        StoreError: It cannot be read, or as `read_header`.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {
+                info.filename.removesuffix(".npy"): read_member(archive, info, f"'{path}'")
+                for info in archive.infolist()
+            }
+    except ARCHIVE_ERRORS as cause:
+        raise StoreError(f"'{path}' cannot be read: {cause}") from cause
+
+
+def read_member(
+    archive: zipfile.ZipFile,
+    info: zipfile.ZipInfo,
+    where: str,
+    *,
+    error: type[KinegraphError] = StoreError,
+) -> NDArray[Any]:
+    """Read one array of a ``.npz`` file.
+
+    Raises:
+        KinegraphError: As `read_header`.
+    """
+    member = f"{where}: '{info.filename}'"
+    with archive.open(info) as file:
+        header = read_header(file, info.file_size, member, error=error)
+        data = np.frombuffer(file.read(header.size), dtype=header.dtype)
+    order: Any = "F" if header.fortran else "C"
+    return data.reshape(header.shape, order=order)
