@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from importlib import resources
 from pathlib import Path
@@ -17,9 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kinegraph.errors import LayoutError, unknown
+from kinegraph.errors import LayoutError, nearest, unknown
 
 PARTS = ("head", "arms", "hands", "hips", "legs", "feet")
+FILE_FIELDS = {
+    "name": str, "title": str, "centre": str, "joints": list, "coordinates": dict, "parts": dict,
+}  # fmt: skip
+COORDINATE_FIELDS = {"axes": list, "up": str, "unit": str}
+TOML_TYPES = {str: "string", list: "list", dict: "table"}
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,7 @@ class Coordinates:
     """What the numbers of a joint mean: names of the C axes, which one points up, and the unit.
 
     ``up`` is a signed axis such as ``+y`` (Kinect, metres) or ``-y`` (image pixels, y grows down).
-    An axis named ``score`` holds the confidence of a pose estimator, not a position.
+    An axis named ``score`` holds the confidence of a pose estimator, not a position; it comes last.
     """
 
     axes: tuple[str, ...]
@@ -68,7 +73,7 @@ class Skeleton:
     joints: tuple[str, ...]
     parents: tuple[int, ...]
     mirror: tuple[int, ...]
-    parts: Mapping[str, tuple[int, ...]]
+    parts: Mapping[str, tuple[int, ...]] = field(hash=False)
     centre: int
     coordinates: Coordinates
 
@@ -76,25 +81,40 @@ class Skeleton:
         joint_count = len(self.joints)
         self._require(joint_count > 0, "it has no joints")
         self._require(len(set(self.joints)) == joint_count, "two joints have the same name")
-        for field in ("parents", "mirror"):
-            found = len(getattr(self, field))
-            self._require(found == joint_count, f"{field} has {found} of {joint_count} joints")
-        self._require(
-            all(-1 <= parent < joint_count for parent in self.parents), "a parent is no joint"
-        )
+        for name in ("parents", "mirror"):
+            found = len(getattr(self, name))
+            self._require(found == joint_count, f"{name} has {found} of {joint_count} joints")
+        joints = range(joint_count)
+        self._require(all(p in joints or p == -1 for p in self.parents), "a parent is no joint")
         self._require(self.parents.count(-1) == 1, "it needs exactly one root (parent -1)")
+        self._require(len(self.order) == joint_count, "its parents contain a circle")
         self._require(
-            all(0 <= other < joint_count for other in self.mirror)
+            all(m in joints for m in self.mirror)
             and all(self.mirror[other] == joint for joint, other in enumerate(self.mirror)),
             "its mirror taken twice does not give every joint back",
         )
-        self._require(0 <= self.centre < joint_count, "its centre is no joint")
+        self._require(self.centre in joints, "its centre is no joint")
         self._require(set(self.parts) == set(PARTS), f"its parts must be {', '.join(PARTS)}")
         members = {joint for part in self.parts.values() for joint in part}
         missing = [name for joint, name in enumerate(self.joints) if joint not in members]
         self._require(not missing, f"no body part has the joints {', '.join(missing)}")
-        self._require(max(members) < joint_count, "a body part names a joint that is not there")
-        self._require(len(self.order) == joint_count, "its parents contain a circle")
+        self._require(
+            all(m in joints for m in members), "a body part names a joint that is not there"
+        )
+        self._check_coordinates()
+
+    def _check_coordinates(self) -> None:
+        axes, up = self.coordinates.axes, self.coordinates.up
+        positions = axes[: self.coordinates.positions]
+        self._require(len(set(axes)) == len(axes), "two axes have the same name")
+        self._require(
+            len(positions) in (2, 3), f"it has {len(positions)} axes of position, not 2 or 3"
+        )
+        self._require("score" not in positions, "its axis 'score' is not the last one")
+        self._require(
+            up[:1] in ("+", "-") and up[1:] in positions,
+            f"its direction up '{up}' is no signed axis such as +y",
+        )
 
     def _require(self, condition: bool, complaint: str) -> None:
         if not condition:
@@ -148,23 +168,16 @@ class Skeleton:
         for child, parent in self.edges:
             neighbours[child].append(parent)
             neighbours[parent].append(child)
+        if root not in neighbours:
+            raise LayoutError(f"layout '{self.name}' has no joint {root} to be the root")
         parents, queue = {root: -1}, [root]
         for joint in queue:
             for other in neighbours[joint]:
                 if other not in parents:
                     parents[other] = joint
                     queue.append(other)
-        reversed_ = tuple(parents[joint] for joint in range(self.joint_count))
-        return Skeleton(
-            name=self.name,
-            title=self.title,
-            joints=self.joints,
-            parents=reversed_,
-            mirror=self.mirror,
-            parts=self.parts,
-            centre=self.centre,
-            coordinates=self.coordinates,
-        )
+        directed = tuple(parents[joint] for joint in range(self.joint_count))
+        return replace(self, parents=directed)
 
     def k_mode(self, k: int) -> NDArray[np.float32]:
         """Return the (V, V) operator I - P^k, where P takes each joint to its parent.
@@ -237,7 +250,6 @@ def layout_names() -> tuple[str, ...]:
     )
 
 
-@lru_cache(maxsize=64)
 def load_layout(name: str) -> Skeleton:
     """Return a layout by name, or read one from a ``.toml`` file of your own.
 
@@ -245,12 +257,18 @@ def load_layout(name: str) -> Skeleton:
         LayoutError: There is no such layout, or its file is malformed.
     """
     if name.endswith(".toml"):
-        path = Path(name)
-        if not path.is_file():
-            raise LayoutError(f"layout file '{name}' does not exist")
-        return parse_layout(path.read_text(encoding="utf-8"), where=name)
+        try:
+            return parse_layout(Path(name).read_text(encoding="utf-8"), where=name)
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise LayoutError(f"layout file '{name}' cannot be read: {why}") from error
     if name not in layout_names():
         raise LayoutError(unknown("layout", name, layout_names()))
+    return _packaged_layout(name)
+
+
+@lru_cache(maxsize=64)
+def _packaged_layout(name: str) -> Skeleton:
     file = resources.files("kinegraph") / "layouts" / f"{name}.toml"
     return parse_layout(file.read_text(encoding="utf-8"), where=name)
 
@@ -259,33 +277,65 @@ def parse_layout(text: str, *, where: str) -> Skeleton:
     """Parse a layout file: joints as ``[name, parent, mirror]`` by name, parts by joint names.
 
     Raises:
-        LayoutError: The text is no TOML, lacks a field, or names a joint that is not there.
+        LayoutError: The text is no TOML, has other fields, or names a joint that is not there.
     """
     try:
         fields = tomllib.loads(text)
-        rows = fields["joints"]
-        names = [str(row[0]) for row in rows]
-        position = {name: joint for joint, name in enumerate(names)}
-        return Skeleton(
-            name=fields["name"],
-            title=fields["title"],
-            joints=tuple(names),
-            parents=tuple(position[row[1]] if row[1] else -1 for row in rows),
-            mirror=tuple(position[row[2] if len(row) > 2 else row[0]] for row in rows),
-            parts={part: tuple(position[n] for n in fields["parts"][part]) for part in PARTS},
-            centre=position[fields["centre"]],
-            coordinates=Coordinates(
-                axes=tuple(fields["coordinates"]["axes"]),
-                up=fields["coordinates"]["up"],
-                unit=fields["coordinates"]["unit"],
-            ),
-        )
+        _check_fields(fields, FILE_FIELDS, "")
+        _check_fields(fields["coordinates"], COORDINATE_FIELDS, "coordinates.")
+        _check_fields(fields["parts"], dict.fromkeys(PARTS, list), "parts.")
+        return _skeleton_from_names(fields)
     except tomllib.TOMLDecodeError as error:
         raise LayoutError(f"layout '{where}' is not valid TOML: {error}") from error
-    except (KeyError, IndexError, TypeError) as error:
-        raise LayoutError(
-            f"layout '{where}' is malformed: {error!r} is missing or unknown"
-        ) from error
+    except _MalformedError as error:
+        raise LayoutError(f"layout '{where}' is malformed: {error}") from error
+
+
+def _skeleton_from_names(fields: Mapping[str, Any]) -> Skeleton:
+    rows = [_joint_row(row) for row in fields["joints"]]
+    position = {name: joint for joint, (name, _, _) in enumerate(rows)}
+
+    def joint(name: object, place: str) -> int:
+        if not isinstance(name, str) or name not in position:
+            raise _MalformedError(f"{place} names a joint {name!r}{nearest(str(name), position)}")
+        return position[name]
+
+    return Skeleton(
+        name=fields["name"],
+        title=fields["title"],
+        joints=tuple(name for name, _, _ in rows),
+        parents=tuple(joint(p, f"the parent of '{n}'") if p else -1 for n, p, _ in rows),
+        mirror=tuple(joint(m, f"the mirror of '{n}'") for n, _, m in rows),
+        parts={part: tuple(joint(n, part) for n in fields["parts"][part]) for part in PARTS},
+        centre=joint(fields["centre"], "centre"),
+        coordinates=Coordinates(
+            axes=tuple(str(axis) for axis in fields["coordinates"]["axes"]),
+            up=fields["coordinates"]["up"],
+            unit=fields["coordinates"]["unit"],
+        ),
+    )
+
+
+def _joint_row(row: object) -> tuple[str, str, str]:
+    """Return name, parent and mirror of a joint; a joint without a mirror is its own."""
+    whole = isinstance(row, list) and len(row) in (2, 3) and all(isinstance(n, str) for n in row)
+    if not isinstance(row, list) or not whole:
+        raise _MalformedError(f"joint {row!r} is not [name, parent] or [name, parent, mirror]")
+    return row[0], row[1], row[-1] if len(row) == 3 else row[0]
+
+
+def _check_fields(table: Mapping[str, Any], expected: Mapping[str, type], place: str) -> None:
+    for name in table:
+        if name not in expected:
+            raise _MalformedError(unknown("field", f"{place}{name}", (place + n for n in expected)))
+    for name, kind in expected.items():
+        if not isinstance(table.get(name), kind):
+            found = repr(table[name]) if name in table else "nothing"
+            raise _MalformedError(f"{place}{name} must be a {TOML_TYPES[kind]}, found {found}")
+
+
+class _MalformedError(Exception):
+    """A layout file says something wrong; `parse_layout` adds which file."""
 
 
 def _side(name: str) -> str:
