@@ -1,0 +1,1 @@
+"""What comes after the network: score files, metrics, ensembles, baselines and the report."""
