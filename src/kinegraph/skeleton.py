@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from kinegraph.errors import LayoutError, nearest, unknown
 
 PARTS = ("head", "arms", "hands", "hips", "legs", "feet")
-FILE_FIELDS = {
+FILE_FIELDS: dict[str, type] = {
     "name": str, "title": str, "centre": str, "joints": list, "coordinates": dict, "parts": dict,
 }  # fmt: skip
-COORDINATE_FIELDS = {"axes": list, "up": str, "unit": str}
-TOML_TYPES = {str: "string", list: "list", dict: "table"}
+COORDINATE_FIELDS: dict[str, type] = {"axes": list, "up": str, "unit": str}
+TOML_TYPES: dict[type, str] = {str: "string", list: "list", dict: "table"}
 
 
 @dataclass(frozen=True)
@@ -195,8 +195,8 @@ class Skeleton:
         step = np.zeros((self.joint_count, self.joint_count))
         for child, parent in self.edges:
             step[child, parent] = 1
-        identity = np.eye(self.joint_count)
-        return (identity - np.linalg.matrix_power(step, k)).astype(np.float32)
+        operator: NDArray[np.float64] = np.eye(self.joint_count) - np.linalg.matrix_power(step, k)
+        return operator.astype(np.float32)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists and dicts, as they are kept in stores and checkpoints."""
@@ -339,5 +339,5 @@ class _MalformedError(Exception):
 
 
 def _side(name: str) -> str:
-    first = name.split()[0]
-    return first if first in ("left", "right") else "middle"
+    words = name.split()
+    return words[0] if words and words[0] in ("left", "right") else "middle"

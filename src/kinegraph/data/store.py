@@ -89,12 +89,9 @@ class Store:
         dtype = self.joints.dtype
         if self.joints.shape != shape or dtype.name != self.meta["dtype"] or dtype.kind != "f":
             self._fail(f"joints.npy is {dtype} {self.joints.shape}, expected {shape}")
-        fields = self.clips.dtype.fields or {}
-        names = fields["name"][0] if "name" in fields else np.dtype("U1")
-        if (
-            self.clips.dtype != clip_fields(names.itemsize // 4)
-            or self.tracks.dtype != TRACK_FIELDS
-        ):
+        named = "name" in (self.clips.dtype.names or ())
+        width = self.clips.dtype["name"].itemsize // 4 if named else 1
+        if self.clips.dtype != clip_fields(width) or self.tracks.dtype != TRACK_FIELDS:
             self._fail("clips.npy or tracks.npy has other fields than this version writes")
         shapes = (self.meta["clips"],), (self.meta["tracks"],)
         if (self.clips.shape, self.tracks.shape) != shapes:
