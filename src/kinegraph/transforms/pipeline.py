@@ -33,9 +33,7 @@ class Transform(Protocol):
     def draw(self, random: ClipRandom, tracks: RaggedTracks | FixedTracks) -> Draws:
         """Draw parameters, one row for each clip."""
 
-    def apply(
-        self, tracks: RaggedTracks | FixedTracks, draws: Draws
-    ) -> RaggedTracks | FixedTracks:
+    def apply(self, tracks: RaggedTracks | FixedTracks, draws: Draws) -> RaggedTracks | FixedTracks:
         """Apply drawn parameters."""
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from kinegraph.skeleton import Skeleton
 from kinegraph.transforms import check_stream
 
+
 def bone(joints: Tensor, skeleton: Skeleton) -> Tensor:
     """Joint minus parent; the root, its own parent, becomes zero. Shape (..., V, C) as given."""
     parents = torch.tensor(skeleton.bone_parents, device=joints.device)

@@ -100,6 +100,4 @@ class FixedTracks:
         device = self.clip.device
         clip = torch.arange(self.clips, device=device).repeat_interleave(self.persons)
         person = torch.arange(self.persons, device=device).repeat(self.clips)
-        return replace(
-            self, joints=slots.reshape(-1, *slots.shape[2:]), clip=clip, person=person
-        )
+        return replace(self, joints=slots.reshape(-1, *slots.shape[2:]), clip=clip, person=person)

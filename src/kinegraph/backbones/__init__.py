@@ -1,0 +1,125 @@
+"""Backbones by name. Their configurations live here and need no torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from kinegraph.registry import Component, Config, look_up
+from kinegraph.skeleton import Skeleton
+
+if TYPE_CHECKING:
+    from kinegraph.backbones.base import Backbone
+
+
+class STGCNConfig(Config):
+    """ST-GCN (AAAI 2018): partitioned neighbourhoods, temporal kernel 9."""
+
+    name: Literal["stgcn"] = "stgcn"
+    width: int = Field(64, ge=4)
+    """Channels of the first four blocks, doubled twice later."""
+    strategy: Literal["uniform", "distance", "spatial"] = "spatial"
+    """How the neighbourhood of a joint is partitioned."""
+    max_hop: int = Field(1, ge=1)
+    """Farthest neighbour, in bones."""
+    dilation: int = Field(1, ge=1)
+    """Step between neighbours, in bones."""
+    edge_importance: bool = True
+    """Learn a factor for each edge in each block."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """After each temporal convolution but the first."""
+
+
+class CTRGCNConfig(Config):
+    """CTR-GCN (ICCV 2021): a topology refined for every channel of every clip."""
+
+    name: Literal["ctrgcn"] = "ctrgcn"
+    width: int = Field(64, ge=4, multiple_of=4)
+    """Channels of the first four blocks, doubled twice later."""
+
+
+class CTRGCNBaselineConfig(Config):
+    """The baseline of CTR-GCN: freely learned topologies (FR-Head calls it stgcn)."""
+
+    name: Literal["ctrgcn-baseline"] = "ctrgcn-baseline"
+    width: int = Field(64, ge=4)
+    """Channels of the first four blocks, doubled twice later."""
+
+
+def _build_stgcn(
+    config: STGCNConfig, skeleton: Skeleton, in_channels: int, persons: int, original: bool
+) -> Backbone:
+    from kinegraph.backbones.stgcn import STGCN
+
+    return STGCN(
+        skeleton,
+        in_channels,
+        strategy=config.strategy,
+        max_hop=config.max_hop,
+        dilation=config.dilation,
+        edge_importance=config.edge_importance,
+        dropout=config.dropout,
+        width=config.width,
+        original=original,
+    )
+
+
+def _build_ctrgcn(
+    config: CTRGCNConfig, skeleton: Skeleton, in_channels: int, persons: int, original: bool
+) -> Backbone:
+    from kinegraph.backbones.ctrgcn import CTRGCN
+
+    return CTRGCN(skeleton, in_channels, persons, config.width)
+
+
+def _build_ctrgcn_baseline(
+    config: CTRGCNBaselineConfig,
+    skeleton: Skeleton,
+    in_channels: int,
+    persons: int,
+    original: bool,
+) -> Backbone:
+    from kinegraph.backbones.ctrgcn_baseline import CTRGCNBaseline
+
+    return CTRGCNBaseline(skeleton, in_channels, persons, config.width)
+
+
+def _component(config: type[Config], build: Any) -> Component:
+    return Component(summary=(config.__doc__ or "").splitlines()[0], config=config, build=build)
+
+
+# build(config, skeleton, in_channels, persons, original) -> a Backbone
+BACKBONES: dict[str, Component] = {
+    "stgcn": _component(STGCNConfig, _build_stgcn),
+    "ctrgcn": _component(CTRGCNConfig, _build_ctrgcn),
+    "ctrgcn-baseline": _component(CTRGCNBaselineConfig, _build_ctrgcn_baseline),
+}
+
+
+def build_backbone(
+    config: Config,
+    skeleton: Skeleton,
+    *,
+    in_channels: int | None = None,
+    persons: int = 2,
+    original: bool = False,
+) -> Backbone:
+    """Make a backbone.
+
+    Args:
+        config: Its configuration, with the ``name`` of an entry of `BACKBONES`.
+        skeleton: Layout of the joints.
+        in_channels: C of the input; default: what the layout's coordinates have.
+        persons: M, person slots of the input.
+        original: Whether ``quirks: original`` is set.
+
+    Raises:
+        RecipeError: There is no such backbone.
+    """
+    name = str(config.name)  # type: ignore[attr-defined]
+    channels = skeleton.coordinates.channels if in_channels is None else in_channels
+    backbone: Backbone = look_up("backbone", name, BACKBONES).build(
+        config, skeleton, channels, persons, original
+    )
+    return backbone

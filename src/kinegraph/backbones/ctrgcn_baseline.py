@@ -1,0 +1,91 @@
+"""The baseline of CTR-GCN: ten blocks with one freely learned topology per subset.
+
+FR-Head calls this network ``stgcn``; it is not the published ST-GCN, see ``stgcn.py``.
+
+Source: Chen et al., CTR-GCN (ICCV 2021), the baseline of section 4.3.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from kinegraph.backbones.base import Backbone, Features
+from kinegraph.backbones.ten_blocks import TenBlocks
+from kinegraph.nn.init import kaiming_fan_out, normal
+from kinegraph.nn.norm import BatchNorm
+from kinegraph.nn.temporal_conv import TemporalConv
+from kinegraph.skeleton import Skeleton
+
+
+class LearnedGraphConv(nn.Module):
+    """Graph convolution with K learned topologies, column-normalised in every forward pass.
+
+    The topologies start as identities, whatever the layout. Their orientation is from row to
+    column, the transpose of `ctrgcn.RefinedGraphConv`.
+    """
+
+    def __init__(self, in_channels: int, channels: int, joints: int, subsets: int = 3) -> None:
+        super().__init__()
+        self.subsets = subsets
+        self.adjacency = nn.Parameter(torch.eye(joints).repeat(subsets, 1, 1))  # (K, V, V)
+        self.conv = nn.Conv2d(subsets * in_channels, channels, 1)
+        # Each subset's convolution starts as if it stood alone among K of them.
+        normal(self.conv.weight, math.sqrt(2 / (channels * in_channels * subsets)))
+        nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(R, C_in, T, V) -> (R, C, T, V)."""
+        adjacency = self.adjacency / (self.adjacency.norm(dim=1, keepdim=True) + 1e-4)
+        mixed = [x @ adjacency[k] for k in range(self.subsets)]  # each (R, C_in, T, V)
+        return self.conv(torch.cat(mixed, dim=1))  # type: ignore[no-any-return]
+
+
+class SpatialUnit(nn.Module):
+    """relu(norm(graph convolution) + residual)."""
+
+    def __init__(self, in_channels: int, channels: int, joints: int) -> None:
+        super().__init__()
+        self.conv = LearnedGraphConv(in_channels, channels, joints)
+        self.norm = BatchNorm(channels)
+        nn.init.constant_(self.norm.weight, 1e-6)  # the unit starts as its residual
+        self.residual: nn.Module = nn.Identity()
+        if in_channels != channels:
+            point = nn.Conv2d(in_channels, channels, 1)
+            kaiming_fan_out(point)
+            self.residual = nn.Sequential(point, BatchNorm(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(R, C_in, T, V) -> (R, C, T, V)."""
+        return torch.relu(self.norm(self.conv(x)) + self.residual(x))
+
+
+class CTRGCNBaseline(Backbone):
+    """Ten blocks of learned graph convolution and one temporal convolution of kernel 5.
+
+    Args: as `ctrgcn.CTRGCN`.
+    """
+
+    def __init__(self, skeleton: Skeleton, in_channels: int, persons: int, width: int = 64) -> None:
+        super().__init__()
+
+        def spatial(in_channels: int, channels: int, _: int) -> nn.Module:
+            return SpatialUnit(in_channels, channels, skeleton.joint_count)
+
+        def temporal(in_channels: int, channels: int, stride: int) -> nn.Module:
+            return TemporalConv(in_channels, channels, kernel=5, stride=stride)
+
+        self.body = TenBlocks(skeleton, in_channels, persons, width, spatial, temporal)
+        self.out_channels = self.body.out_channels
+        self.stage_channels = self.body.stage_channels
+        self.stage_strides = self.body.stage_strides
+
+    def forward(
+        self, x: Tensor, present: Tensor | None = None, stages: Sequence[str] = ()
+    ) -> Features:
+        """(N, C, T, V, M) clips -> features, see `Backbone.forward`."""
+        self.check_stages(stages)
+        return self.body(x, present, stages)  # type: ignore[no-any-return]

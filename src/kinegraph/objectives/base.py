@@ -1,0 +1,32 @@
+"""What every objective offers the training loop, the tester and the predictor."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from kinegraph.batch import Batch
+
+
+class Objective(nn.Module):
+    """Owns one or more backbones and heads, and turns batches into a loss.
+
+    Attributes:
+        views: The views of each clip that `forward` takes, by the names the recipe gives them.
+    """
+
+    views: tuple[str, ...] = ("train",)
+
+    def forward(self, *batches: Batch) -> dict[str, Tensor]:
+        """Return the scalar ``loss`` and its named parts, all of them tensors on the device."""
+        raise TypeError("Objective is a base class: use one of its methods")
+
+    def logits(self, x: Tensor, present: Tensor | None = None) -> Tensor:
+        """Score clips: (N, C, T, V, M) and (N, M) -> (N, classes)."""
+        raise TypeError("Objective is a base class: use one of its methods")
+
+    def embed(self, x: Tensor, present: Tensor | None = None) -> Tensor:
+        """Describe clips by a feature: (N, C, T, V, M) and (N, M) -> (N, F)."""
+        raise TypeError("Objective is a base class: use one of its methods")
+
+    def after_step(self) -> None:
+        """Called after every optimiser step; must not wait for the device."""
