@@ -32,16 +32,17 @@ class LearnedGraphConv(nn.Module):
         super().__init__()
         self.subsets = subsets
         self.adjacency = nn.Parameter(torch.eye(joints).repeat(subsets, 1, 1))  # (K, V, V)
-        self.conv = nn.Conv2d(subsets * in_channels, channels, 1)
-        # Each subset's convolution starts as if it stood alone among K of them.
+        self.conv = nn.Conv2d(subsets * in_channels, channels, 1, bias=False)
+        # One bias per subset, though only their sum matters: it learns as fast as theirs does.
+        self.bias = nn.Parameter(torch.zeros(subsets, channels))
         normal(self.conv.weight, math.sqrt(2 / (channels * in_channels * subsets)))
-        nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         """(R, C_in, T, V) -> (R, C, T, V)."""
         adjacency = self.adjacency / (self.adjacency.norm(dim=1, keepdim=True) + 1e-4)
         mixed = [x @ adjacency[k] for k in range(self.subsets)]  # each (R, C_in, T, V)
-        return self.conv(torch.cat(mixed, dim=1))  # type: ignore[no-any-return]
+        y: Tensor = self.conv(torch.cat(mixed, dim=1))
+        return y + self.bias.sum(0)[:, None, None]
 
 
 class SpatialUnit(nn.Module):
