@@ -1,0 +1,1 @@
+"""From a trained run and recordings to answers: predictions and drawings."""
