@@ -18,8 +18,7 @@ PIP := $(RUN) pip install -qq --no-deps --disable-pip-version-check
 STAMP := .venv/installed
 PINS := constraints.txt constraints-cpu.txt constraints-cuda.txt
 
-# Small tensors: one thread for each test process is the fastest, and never oversubscribes.
-export OMP_NUM_THREADS ?= 1
+# One process for each of two cores; tests/conftest.py gives each of them one thread.
 TEST_PROCESSES ?= 2
 
 .PHONY: help
