@@ -1,0 +1,87 @@
+"""The forms in which recordings come: a plain dict of formats, one module for each.
+
+``kinegraph data import FORMAT`` looks a format up here, ``predict`` and ``data check`` recognise it
+by `detect_format`. To add one, write a module beside these and add its `Format` to `FORMATS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kinegraph.data.clip import Clip, check_clip
+from kinegraph.data.formats.nw_ucla import NW_UCLA
+from kinegraph.data.formats.own_arrays import ARRAYS
+from kinegraph.data.formats.recordings import Format, Recording, Recordings
+from kinegraph.errors import SourceError, unknown
+from kinegraph.skeleton import Skeleton
+
+__all__ = [
+    "FORMATS", "Format", "Recording", "Recordings", "detect_format", "find_format",
+    "open_recordings", "read_file",
+]  # fmt: skip
+
+FORMATS: dict[str, Format] = {format_.name: format_ for format_ in (NW_UCLA, ARRAYS)}
+
+
+def find_format(name: str) -> Format:
+    """Return a format by name.
+
+    Raises:
+        SourceError: There is none of this name.
+    """
+    if name not in FORMATS:
+        raise SourceError(unknown("data format", name, FORMATS))
+    return FORMATS[name]
+
+
+def detect_format(path: Path) -> Format:
+    """Return the format that a file, folder or archive looks like.
+
+    Raises:
+        SourceError: It does not exist or looks like none of them.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise SourceError(f"'{path}' does not exist")
+    try:
+        found = [format_ for format_ in FORMATS.values() if format_.matches(path)]
+    except OSError as error:
+        raise SourceError(f"'{path}' cannot be read: {error.strerror or error}") from error
+    if not found:
+        raise SourceError(
+            f"'{path}' looks like none of the formats that can be read: {', '.join(FORMATS)}"
+        )
+    return found[0]
+
+
+@contextmanager
+def open_recordings(
+    path: Path, *, format_name: str | None = None, layout: str | None = None
+) -> Iterator[Recordings]:
+    """Open a source of recordings; without ``format_name`` its format is recognised.
+
+    Raises:
+        SourceError: It cannot be read.
+        LayoutError: No layout is known, or it does not fit.
+    """
+    chosen = detect_format(path) if format_name is None else find_format(format_name)
+    with chosen.open(Path(path), layout) as recordings:
+        yield recordings
+
+
+def read_file(path: Path, *, layout: str | None = None) -> tuple[Clip, Skeleton]:
+    """Read a file that holds one recording; return it, checked, with its layout.
+
+    Raises:
+        ClipError: The recording cannot be used.
+        SourceError: The file cannot be read, or holds several recordings.
+        LayoutError: No layout is known, or it does not fit.
+    """
+    with open_recordings(path, layout=layout) as recordings:
+        if recordings.count != 1:
+            raise SourceError(f"'{path}' holds {recordings.count} recordings, expected one")
+        clip = next(iter(recordings.items)).read()
+        check_clip(clip, recordings.skeleton)
+        return clip, recordings.skeleton

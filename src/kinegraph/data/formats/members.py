@@ -1,0 +1,147 @@
+"""The files of a data set, whether they lie in a folder or in a zip archive.
+
+Formats ask for all files of a kind and read them one by one; nothing is unpacked to the disk. An
+archive that looks made to do harm is refused as a whole, a damaged file in it only by itself.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from kinegraph.data.arrays import ARCHIVE_ERRORS
+from kinegraph.errors import ClipError, SourceError
+
+MAX_MEMBER_BYTES = 1 << 30  # one recording; the longest known one has 30 MB
+MAX_RATIO = 100  # how many times larger than its archive unpacked text may be; real ones reach 10
+
+
+@dataclass(frozen=True)
+class Member:
+    """One file of a source.
+
+    Attributes:
+        path: Its path inside the source, with forward slashes.
+        read: Returns its bytes; raises ClipError if they cannot be read.
+    """
+
+    path: str
+    read: Callable[[], bytes]
+
+    @property
+    def stem(self) -> str:
+        """The file name without folders and suffix."""
+        return PurePosixPath(self.path).stem
+
+
+@contextmanager
+def open_members(source: Path, suffix: str) -> Iterator[list[Member]]:
+    """Yield the files of a folder or zip archive that end in ``suffix``, sorted by path.
+
+    A single file that is no archive is a source of one member, whatever its suffix.
+
+    Raises:
+        SourceError: The source does not exist, holds no such file, or is an unsafe archive.
+    """
+    if source.is_dir():
+        members = [
+            Member(file.relative_to(source).as_posix(), partial(_read_file, file))
+            for file in sorted(source.rglob(f"*{suffix}"))
+            if _is_wanted(file.relative_to(source).as_posix(), suffix) and file.is_file()
+        ]
+        yield _some(members, source, suffix)
+        return
+    try:
+        is_archive = zipfile.is_zipfile(source)
+        archive = zipfile.ZipFile(source) if is_archive else None
+    except ARCHIVE_ERRORS as error:
+        raise SourceError(f"'{source}' is not a readable zip archive: {error}") from error
+    if archive is not None:
+        with archive:
+            yield _some(_archive_members(archive, source, suffix), source, suffix)
+    elif source.suffix == ".zip" and source.exists():
+        raise SourceError(f"'{source}' is not a zip archive, or was cut short")
+    elif source.is_file():
+        yield [Member(source.name, partial(_read_file, source))]
+    else:
+        raise SourceError(f"'{source}' does not exist")
+
+
+def member_names(source: Path, suffix: str) -> list[str]:
+    """Return the paths of the members, or nothing where they cannot be listed."""
+    try:
+        with open_members(source, suffix) as members:
+            return [member.path for member in members]
+    except SourceError:
+        return []
+
+
+def _archive_members(archive: zipfile.ZipFile, source: Path, suffix: str) -> list[Member]:
+    infos = [info for info in archive.infolist() if not info.is_dir()]
+    for info in infos:
+        _check_member(info, source)
+    size = source.stat().st_size
+    unpacked = sum(info.file_size for info in infos)
+    if unpacked > MAX_RATIO * size:
+        raise SourceError(
+            f"'{source}' is refused: {size:,} bytes would unpack to {unpacked:,}, more than"
+            f" {MAX_RATIO} times as many"
+        )
+    wanted = [info for info in infos if _is_wanted(info.filename, suffix)]
+    wanted.sort(key=_path_of)
+    return [Member(info.filename, partial(_read_member, archive, info)) for info in wanted]
+
+
+def _check_member(info: zipfile.ZipInfo, source: Path) -> None:
+    name = info.orig_filename.replace("\\", "/")
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or name[1:2] == ":" or "\0" in name:
+        raise SourceError(f"'{source}' is refused: its member {name!r} points outside")
+    if info.flag_bits & 1:
+        raise SourceError(f"'{source}': its member {name!r} is encrypted; unpack it yourself")
+    if info.file_size > MAX_MEMBER_BYTES:
+        raise SourceError(
+            f"'{source}' is refused: its member {name!r} has {info.file_size:,} bytes, more than"
+            f" the {MAX_MEMBER_BYTES:,} that one recording may have"
+        )
+
+
+def _is_wanted(path: str, suffix: str) -> bool:
+    """Leave out what macOS and editors put beside the recordings."""
+    parts = PurePosixPath(path).parts
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    return path.endswith(suffix) and not hidden
+
+
+def _some(members: list[Member], source: Path, suffix: str) -> list[Member]:
+    if not members:
+        raise SourceError(f"'{source}' is empty: it holds no file that ends in '{suffix}'")
+    return members
+
+
+def _path_of(info: zipfile.ZipInfo) -> str:
+    return info.filename
+
+
+def _read_file(file: Path) -> bytes:
+    try:
+        size = file.stat().st_size
+        if size > MAX_MEMBER_BYTES:
+            raise ClipError(
+                f"'{file}' has {size:,} bytes, more than the {MAX_MEMBER_BYTES:,} that one"
+                " recording may have"
+            )
+        return file.read_bytes()
+    except OSError as error:
+        raise ClipError(f"'{file}' cannot be read: {error.strerror or error}") from error
+
+
+def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    try:
+        return archive.read(info)
+    except ARCHIVE_ERRORS as error:
+        raise ClipError(f"'{info.filename}' is damaged in the archive: {error}") from error
