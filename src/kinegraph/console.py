@@ -44,25 +44,16 @@ def progress(items: Iterable[Item], description: str, total: int) -> Iterator[It
 
     Short work (under ten seconds) shows nothing where there is no terminal.
     """
-    return (
-        _bar(items, description, total)
-        if sys.stderr.isatty()
-        else _lines(items, description, total)
-    )
+    shown = _bar if sys.stderr.isatty() else _lines
+    return shown(items, description, total)
 
 
 def _bar(items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+    columns = "{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True)) as bar:
         yield from bar.track(items, total=total, description=description)
 
 

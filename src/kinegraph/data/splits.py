@@ -21,8 +21,8 @@ from kinegraph.errors import SplitError, nearest
 Rows = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-# Training subjects of NTU RGB+D 120. Those up to 40 are the training subjects of NTU RGB+D (60), so
-# one rule serves both. Source: Liu et al., NTU RGB+D 120 (TPAMI 2019); Shahroudy et al. (CVPR 2016).
+# Training subjects of NTU RGB+D 120. Those up to 40 are the ones of NTU RGB+D (60): one rule serves
+# both. Sources: Liu et al., NTU RGB+D 120 (TPAMI 2019); Shahroudy et al. (CVPR 2016).
 NTU_TRAINING_SUBJECTS = (
     1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38, 45, 46, 47, 49, 50,
     52, 53, 54, 55, 56, 57, 58, 59, 70, 74, 78, 80, 81, 82, 83, 84, 85, 86, 89, 91, 92, 93, 94, 95,

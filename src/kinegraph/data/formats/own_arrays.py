@@ -231,9 +231,8 @@ def _clip(block: NDArray[Any], columns: Columns, row: int) -> Clip:
     """Turn one row of ``x``, (C, T, V, M) or (T, V, C), into a clip without padding."""
     name = columns.names[row]
     people = block[None] if block.ndim == 3 else block.transpose(3, 1, 2, 0)  # (M, T, V, C)
-    seen: NDArray[np.bool_] = people.any(
-        axis=(2, 3)
-    )  # (M, T); NaN counts as seen, so that it is found and named
+    # NaN counts as seen, so that it is found and named.
+    seen = np.asarray(people.any(axis=(2, 3)))  # (M, T)
     if "frames" in columns.values:
         frames = columns.number("frames", row)
         if not 1 <= frames <= people.shape[1]:
