@@ -1,0 +1,134 @@
+"""How the tensors of the original programs and ours correspond, one readable table per network.
+
+Each table lists pairs of module names (theirs, ours); the entries of a module keep their names.
+Nothing here touches a tensor: ``state_dicts`` applies the rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+CONVOLUTION = ("weight", "bias")
+NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+BLOCKS = 10
+SUBSETS = 3
+
+Join = Literal["same", "squeeze", "rows", "columns", "stack"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One of our tensors and the original ones it is made of.
+
+    Attributes:
+        theirs: Original names; several where we keep the subsets of a graph in one tensor.
+        ours: Our name.
+        join: ``same`` takes the tensor as it is, ``squeeze`` a 1x1 convolution as a matrix;
+            ``rows`` and ``columns`` concatenate along axis 0 and 1, ``stack`` makes a new axis 0.
+        part: The module it belongs to; a part is there as a whole or not at all.
+    """
+
+    theirs: tuple[str, ...]
+    ours: str
+    join: Join
+    part: str
+
+
+def _module(theirs: str, ours: str, entries: Sequence[str], join: Join = "same") -> list[Rule]:
+    """Rules for a module: ``{k}`` in ``theirs`` stands for each of the subsets of a graph."""
+    names = [theirs.format(k=k) for k in range(SUBSETS)] if "{k}" in theirs else [theirs]
+    return [
+        Rule(tuple(f"{name}.{entry}" for name in names), f"{ours}.{entry}", join, theirs)
+        for entry in entries
+    ]
+
+
+def _tensor(theirs: str, ours: str) -> list[Rule]:
+    return [Rule((theirs,), ours, "same", theirs)]
+
+
+def _stgcn() -> list[Rule]:
+    """Yan et al., ST-GCN: the class ``net.st_gcn.Model``."""
+    rules = _tensor("A", "backbone.adjacency")
+    rules += _module("data_bn", "backbone.input_norm", NORM)
+    for b in range(BLOCKS):
+        theirs, ours = f"st_gcn_networks.{b}", f"backbone.blocks.{b}"
+        rules += _module(f"{theirs}.gcn.conv", f"{ours}.spatial.conv", CONVOLUTION)
+        rules += _module(f"{theirs}.tcn.0", f"{ours}.temporal.0", NORM)
+        rules += _module(f"{theirs}.tcn.2", f"{ours}.temporal.2", CONVOLUTION)
+        rules += _module(f"{theirs}.tcn.3", f"{ours}.temporal.3", NORM)
+        rules += _module(f"{theirs}.residual.0", f"{ours}.residual.0", CONVOLUTION)
+        rules += _module(f"{theirs}.residual.1", f"{ours}.residual.1", NORM)
+    for b in range(BLOCKS):
+        rules += _tensor(f"edge_importance.{b}", f"backbone.edge_importance.{b}")
+    rules += _module("fcn", "head", ("weight",), "squeeze")
+    rules += _module("fcn", "head", ("bias",))
+    return rules
+
+
+def _ctrgcn_block(theirs: str, ours: str) -> list[Rule]:
+    """What the blocks of CTR-GCN and of its baseline have in common."""
+    return [
+        *_tensor(f"{theirs}.gcn1.PA", f"{ours}.spatial.conv.adjacency"),
+        *_module(f"{theirs}.gcn1.bn", f"{ours}.spatial.norm", NORM),
+        *_module(f"{theirs}.gcn1.down.0", f"{ours}.spatial.residual.0", CONVOLUTION),
+        *_module(f"{theirs}.gcn1.down.1", f"{ours}.spatial.residual.1", NORM),
+        *_module(f"{theirs}.residual.conv", f"{ours}.residual.conv", CONVOLUTION),
+        *_module(f"{theirs}.residual.bn", f"{ours}.residual.norm", NORM),
+    ]
+
+
+def _ctrgcn_ends() -> list[Rule]:
+    return [
+        *_module("data_bn", "backbone.body.input_norm", NORM),
+        *_module("fc", "head", CONVOLUTION),
+    ]
+
+
+def _ctrgcn() -> list[Rule]:
+    """Chen et al., CTR-GCN: the class ``model.ctrgcn.Model``, also in FR-Head and LST."""
+    rules = _ctrgcn_ends()
+    for b in range(BLOCKS):
+        theirs, ours = f"l{b + 1}", f"backbone.body.blocks.{b}"
+        rules += _ctrgcn_block(theirs, ours)
+        graph, conv = f"{theirs}.gcn1", f"{ours}.spatial.conv"
+        rules += _tensor(f"{graph}.alpha", f"{conv}.alpha")
+        rules += _module(f"{graph}.convs.{{k}}.conv1", f"{conv}.query", CONVOLUTION, "rows")
+        rules += _module(f"{graph}.convs.{{k}}.conv2", f"{conv}.key", CONVOLUTION, "rows")
+        rules += _module(f"{graph}.convs.{{k}}.conv3", f"{conv}.value", CONVOLUTION, "rows")
+        rules += _module(f"{graph}.convs.{{k}}.conv4", f"{conv}.expand", CONVOLUTION, "rows")
+        branch, time = f"{theirs}.tcn1.branches", f"{ours}.temporal"
+        for i in (0, 1, 2):
+            rules += _module(f"{branch}.{i}.0", f"{time}.reduce.{i}.0", CONVOLUTION)
+            rules += _module(f"{branch}.{i}.1", f"{time}.reduce.{i}.1", NORM)
+        for i in (0, 1):
+            rules += _module(f"{branch}.{i}.3.conv", f"{time}.dilated.{i}.conv", CONVOLUTION)
+            rules += _module(f"{branch}.{i}.3.bn", f"{time}.dilated.{i}.norm", NORM)
+        rules += _module(f"{branch}.2.4", f"{time}.maximum.1", NORM)
+        rules += _module(f"{branch}.3.0", f"{time}.point.0", CONVOLUTION)
+        rules += _module(f"{branch}.3.1", f"{time}.point.1", NORM)
+    return rules
+
+
+def _ctrgcn_baseline() -> list[Rule]:
+    """The class ``model.baseline.Model`` of CTR-GCN, which is ``model.stgcn.Model`` in FR-Head."""
+    rules = _ctrgcn_ends()
+    for b in range(BLOCKS):
+        theirs, ours = f"l{b + 1}", f"backbone.body.blocks.{b}"
+        rules += _ctrgcn_block(theirs, ours)
+        graph, conv = f"{theirs}.gcn1.conv_d.{{k}}", f"{ours}.spatial.conv"
+        rules += _module(graph, f"{conv}.conv", ("weight",), "columns")
+        rules += _module(graph, conv, ("bias",), "stack")
+        rules += _module(f"{theirs}.tcn1.conv", f"{ours}.temporal.conv", CONVOLUTION)
+        rules += _module(f"{theirs}.tcn1.bn", f"{ours}.temporal.norm", NORM)
+    return rules
+
+
+# The backbone's name -> its rules, for the backbone in the objective `classify`.
+RULES: dict[str, tuple[Rule, ...]] = {
+    "stgcn": tuple(_stgcn()),
+    "ctrgcn": tuple(_ctrgcn()),
+    "ctrgcn-baseline": tuple(_ctrgcn_baseline()),
+}

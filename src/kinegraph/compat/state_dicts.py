@@ -1,0 +1,160 @@
+"""State dicts of the original programs -> ours, and back, by the rules of ``rules``.
+
+Pure: dicts of tensors in, dicts of tensors out. Reading files is somebody else's task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from kinegraph.compat.rules import RULES, Rule
+from kinegraph.errors import CheckpointError, unknown
+
+StateDict = dict[str, Tensor]
+
+_COUNTER = ".num_batches_tracked"
+
+
+def from_original(
+    family: str, state: Mapping[str, Tensor], *, ignore: Sequence[str] = ()
+) -> StateDict:
+    """Turn the state dict of an original network into one of ours.
+
+    A ``module.`` that data-parallel training left in the names is removed, and the batch counters
+    that files of old PyTorch versions lack start at zero.
+
+    Args:
+        family: Name of the backbone: ``stgcn``, ``ctrgcn`` or ``ctrgcn-baseline``.
+        state: Original names -> tensors.
+        ignore: Beginnings of original names to leave out, such as a head used in training only.
+
+    Returns:
+        Our names -> tensors, for the backbone in the objective ``classify``.
+
+    Raises:
+        CheckpointError: The family is unknown, or names are missing or not known.
+    """
+    rules = _rules(family)
+    left = {name.rsplit("module.", 1)[-1]: tensor for name, tensor in state.items()}
+    left = {name: tensor for name, tensor in left.items() if not name.startswith(tuple(ignore))}
+    known = {name for rule in rules for name in rule.theirs}
+    extra = [name for name in left if name not in known]
+    if extra:
+        raise CheckpointError(
+            f"a {family} state dict has {_some(extra)}, which this network does not know"
+        )
+    absent = _absent_parts(rules, left)
+    ours: StateDict = {}
+    missing: list[str] = []
+    for rule in rules:
+        if rule.part in absent:
+            continue
+        if rule.ours.endswith(_COUNTER) and rule.theirs[0] not in left:
+            ours[rule.ours] = torch.zeros((), dtype=torch.int64)
+            continue
+        lacking = [name for name in rule.theirs if name not in left]
+        missing += lacking
+        if not lacking:
+            ours[rule.ours] = _join(rule, [left[name] for name in rule.theirs])
+    if missing:
+        raise CheckpointError(f"a {family} state dict lacks {_some(missing)}")
+    return ours
+
+
+def to_original(family: str, state: Mapping[str, Tensor]) -> StateDict:
+    """Turn a state dict of ours (backbone in ``classify``) into one of the original network.
+
+    Raises:
+        CheckpointError: The family is unknown, or ``state`` has names that it does not know.
+    """
+    rules = _rules(family)
+    extra = [name for name in state if name not in {rule.ours for rule in rules}]
+    if extra:
+        raise CheckpointError(f"{_some(extra)} have no place in an original {family} state dict")
+    theirs: StateDict = {}
+    for rule in rules:
+        if rule.ours in state:
+            theirs.update(zip(rule.theirs, _split(rule, state[rule.ours]), strict=True))
+    return theirs
+
+
+def load_original(
+    objective: nn.Module, family: str, state: Mapping[str, Tensor], *, ignore: Sequence[str] = ()
+) -> None:
+    """Load an original state dict into an objective, strictly.
+
+    Raises:
+        CheckpointError: Names or shapes do not fit; the message uses the original names.
+    """
+    converted = from_original(family, state, ignore=ignore)
+    expected = to_original(family, objective.state_dict())
+    found = to_original(family, converted)
+    missing = [name for name in expected if name not in found]
+    if missing:
+        raise CheckpointError(f"a {family} state dict lacks {_some(missing)}")
+    extra = [name for name in found if name not in expected]
+    if extra:
+        raise CheckpointError(
+            f"a {family} state dict has {_some(extra)}, which this configuration does not"
+        )
+    for name, tensor in found.items():
+        if tensor.shape != expected[name].shape:
+            raise CheckpointError(
+                f"'{name}' of a {family} state dict has shape {tuple(tensor.shape)}, expected"
+                f" {tuple(expected[name].shape)}: another layout, width or number of classes"
+            )
+    objective.load_state_dict(converted, strict=True)
+
+
+def _rules(family: str) -> tuple[Rule, ...]:
+    if family not in RULES:
+        raise CheckpointError(unknown("original network", family, RULES))
+    return RULES[family]
+
+
+def _absent_parts(rules: Iterable[Rule], state: Mapping[str, Tensor]) -> set[str]:
+    """Parts of which nothing is there: a residual that is an identity, unused edge weights."""
+    parts = {rule.part: False for rule in rules}
+    for rule in rules:
+        parts[rule.part] |= any(name in state for name in rule.theirs)
+    return {part for part, there in parts.items() if not there}
+
+
+def _join(rule: Rule, tensors: list[Tensor]) -> Tensor:
+    try:
+        match rule.join:
+            case "same":
+                return tensors[0]
+            case "squeeze":
+                return tensors[0].flatten(1)  # (K, F, 1, 1) -> (K, F)
+            case "stack":
+                return torch.stack(tensors)
+            case "rows" | "columns":
+                return torch.cat(tensors, dim=0 if rule.join == "rows" else 1)
+    except (RuntimeError, IndexError) as error:
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
+        raise CheckpointError(f"{_some(rule.theirs)} have shapes that do not fit: {shapes}") from (
+            error
+        )
+
+
+def _split(rule: Rule, tensor: Tensor) -> list[Tensor]:
+    match rule.join:
+        case "same":
+            return [tensor]
+        case "squeeze":
+            return [tensor[:, :, None, None]]
+        case "stack":
+            return list(tensor.unbind(0))
+        case "rows" | "columns":
+            dim = 0 if rule.join == "rows" else 1
+            return [part.contiguous() for part in tensor.chunk(len(rule.theirs), dim)]
+
+
+def _some(names: Sequence[str], shown: int = 4) -> str:
+    """Name the first few of a list, and say how many more there are."""
+    listed = ", ".join(f"'{name}'" for name in names[:shown])
+    return listed if len(names) <= shown else f"{listed} and {len(names) - shown} more"
