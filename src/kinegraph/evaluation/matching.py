@@ -60,7 +60,7 @@ def check_classes(
         ScoreError: They do not; the message names the first difference.
     """
     if count != other_count:
-        raise ScoreError(f"{where} score {count} classes, {other} has {other_count}")
+        raise ScoreError(f"{where} score {count} classes, but {other} {other_count}")
     if names and other_names and tuple(names) != tuple(other_names):
         row = next(i for i in range(count) if names[i] != other_names[i])
         kind = "in another order" if sorted(names) == sorted(other_names) else "other ones"

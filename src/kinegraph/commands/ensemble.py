@@ -1,0 +1,222 @@
+"""``kinegraph ensemble``: adds up the scores of several streams of the same clips."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import tyro
+from pydantic import BaseModel, ConfigDict
+from rich.markup import escape
+from rich.table import Table
+
+from kinegraph.console import console, say
+from kinegraph.data.store import Store, open_store
+from kinegraph.errors import RecipeError
+from kinegraph.evaluation.ensemble import Ensemble, build_ensemble
+from kinegraph.evaluation.matching import with_labels_of
+from kinegraph.evaluation.metrics import Summary
+from kinegraph.evaluation.presets import find_preset, preset_weights
+from kinegraph.evaluation.scores import Scores, load_scores, read_order, save_scores
+from kinegraph.evaluation.tuning import tune_on_other_clips
+from kinegraph.files import refuse_existing
+
+Order = tuple[str, ...] | None
+
+
+class DataArguments(BaseModel):
+    """Where labels and class names come from."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    store: Path | None = None
+    """Store that holds the clips; needed where the score files hold no labels."""
+
+
+class Arguments(BaseModel):
+    """Add up the scores of several streams of the same clips.
+
+    Clips are paired by name. Run folders, our score files and the pickles of other programs are
+    read; nothing in a pickle is executed.
+    """
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    members: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Run folders or score files, one per stream."""
+
+    weights: tuple[str, ...] | None = None
+    """One number per member, or `auto` to tune them on --tune-on; equal by default."""
+
+    preset: str | None = None
+    """Published weights, such as frhead:nw-ucla, ctrgcn, infogcn, lst or aimclr."""
+
+    streams: tuple[str, ...] | None = None
+    """Stream of each member, for score files that do not tell it."""
+
+    tune_on: tuple[Path, ...] | None = None
+    """Scores of other clips, one file per member in the same order, to tune the weights on."""
+
+    tune_on_reported: bool = False
+    """Allow the tuning clips to be among the reported ones; the result then says so."""
+
+    order: Path | None = None
+    """Clip names, one per line, for score files that number their clips."""
+
+    tune_order: Path | None = None
+    """Likewise for the files of --tune-on."""
+
+    data: DataArguments = DataArguments()
+
+    split: str | None = None
+    """Which scores of the run folders; by default their only ones, or `test`."""
+
+    out: Path | None = None
+    """Write the summed scores to this .npz file."""
+
+    as_json: Annotated[bool, tyro.conf.arg(name="json")] = False
+    """Print JSON instead of a table."""
+
+    force: bool = False
+    """Replace --out if it exists."""
+
+
+def run(arguments: Arguments) -> int:
+    """Add up, print the result and, with ``--out``, write the sum.
+
+    Raises:
+        KinegraphError: The files or options do not fit together.
+    """
+    _check(arguments)
+    order = read_order(arguments.order) if arguments.order else None
+    store = open_store(arguments.data.store) if arguments.data.store else None
+    members = [_load(path, arguments.split, order, store) for path in arguments.members]
+    if arguments.streams:
+        members = [
+            replace(member, stream=stream)
+            for member, stream in zip(members, arguments.streams, strict=True)
+        ]
+    weights, how = _weights(arguments, members, store)
+    ensemble = build_ensemble(members, weights, how)
+    if arguments.out:
+        save_scores(arguments.out, ensemble.combined, force=arguments.force)
+    else:
+        ensemble.members[0].labelled()  # without labels and without a file there is no result
+    if arguments.as_json:
+        say(orjson.dumps(describe(ensemble), option=orjson.OPT_INDENT_2).decode())
+        return 0
+    console().print(table(ensemble))
+    for note in ensemble.notes:
+        say(f"note: {note}")
+    if arguments.out:
+        say(f"scores: {arguments.out}")
+    return 0
+
+
+def describe(ensemble: Ensemble) -> dict[str, Any]:
+    """Return the result as plain values; accuracies are fractions, null without labels."""
+    *members, total = (asdict(s) if s else None for s in ensemble.summaries())
+    return {
+        "clips": len(ensemble.combined),
+        "num_classes": ensemble.combined.num_classes,
+        "weights": ensemble.how,
+        "members": [
+            {"source": m.source, "stream": m.stream, "weight": weight, "metrics": metrics}
+            for m, weight, metrics in zip(ensemble.members, ensemble.weights, members, strict=True)
+        ],
+        "ensemble": total,
+        "notes": list(ensemble.notes),
+    }
+
+
+def table(ensemble: Ensemble) -> Table:
+    """Return the result as a table in percent: one row per member, then the ensemble."""
+    rows = Table(title=f"{len(ensemble.combined)} clips, {ensemble.how}", title_justify="left")
+    rows.add_column("stream")
+    rows.add_column("scores", overflow="fold")
+    for heading in ("weight", "top-1", "top-5", "mean class"):
+        rows.add_column(heading, justify="right")
+    *members, total = ensemble.summaries()
+    sources = _short([member.source for member in ensemble.members])
+    for member, source, weight, summary in zip(
+        ensemble.members, sources, ensemble.weights, members, strict=True
+    ):
+        cells = (member.stream or "?", source, f"{weight:g}")
+        rows.add_row(*map(escape, cells), *_percent(summary, member.num_classes))
+    rows.add_section()
+    rows.add_row("ensemble", "", "", *_percent(total, ensemble.combined.num_classes), style="bold")
+    return rows
+
+
+def _short(paths: list[str]) -> list[str]:
+    """Leave out the folders that all paths share."""
+    if len(paths) < 2:
+        return paths
+    parts = [Path(path).parts for path in paths]
+    shared = 0
+    while all(len(p) > shared + 1 and p[shared] == parts[0][shared] for p in parts):
+        shared += 1
+    return [str(Path(*p[shared:])) for p in parts]
+
+
+def _percent(summary: Summary | None, num_classes: int) -> tuple[str, str, str]:
+    if summary is None:
+        return "-", "-", "-"
+    top5 = f"{summary.top5:.2%}" if num_classes > 5 else "-"  # of five classes all are right
+    return f"{summary.top1:.2%}", top5, f"{summary.mean_class:.2%}"
+
+
+def _check(arguments: Arguments) -> None:
+    if not arguments.members:
+        raise RecipeError("no score files given; name one run folder or score file per stream")
+    automatic = arguments.weights == ("auto",)
+    if arguments.weights == ():
+        raise RecipeError("--weights is empty; expected one number per member, or auto")
+    if arguments.weights and arguments.preset:
+        raise RecipeError("--weights and --preset exclude each other; give one of them")
+    if arguments.preset:
+        find_preset(arguments.preset)
+    if automatic and not (arguments.tune_on or arguments.tune_on_reported):
+        raise RecipeError(
+            "--weights auto needs scores of other clips to tune on: --tune-on FILE ..., one per"
+            " member (or --tune-on-reported, which flatters the result)"
+        )
+    if not automatic and (arguments.tune_on or arguments.tune_on_reported or arguments.tune_order):
+        raise RecipeError("--tune-on, --tune-on-reported and --tune-order need --weights auto")
+    if arguments.streams and len(arguments.streams) != len(arguments.members):
+        raise RecipeError(
+            f"--streams names {len(arguments.streams)} streams for"
+            f" {len(arguments.members)} score files; expected one for each"
+        )
+    if arguments.out:
+        refuse_existing(arguments.out, force=arguments.force)
+
+
+def _load(path: Path, split: str | None, order: Order, store: Store | None) -> Scores:
+    scores = load_scores(path, order=order, split=split)
+    return with_labels_of(scores, store) if store else scores
+
+
+def _weights(
+    arguments: Arguments, members: list[Scores], store: Store | None
+) -> tuple[tuple[float, ...] | None, str]:
+    """Return the weights, None for equal ones, and where they come from."""
+    if arguments.preset:
+        streams = [member.stream for member in members]
+        return preset_weights(arguments.preset, streams), f"weights of preset {arguments.preset}"
+    if arguments.weights == ("auto",):
+        tune_order = read_order(arguments.tune_order) if arguments.tune_order else None
+        tuning = [_load(path, None, tune_order, store) for path in arguments.tune_on or ()]
+        return tune_on_other_clips(
+            members, tuning or members, allow_reported=arguments.tune_on_reported
+        )
+    if arguments.weights:
+        try:
+            return tuple(float(weight) for weight in arguments.weights), ""
+        except ValueError as error:
+            raise RecipeError(
+                f"--weights {' '.join(arguments.weights)}: expected numbers, or auto alone"
+            ) from error
+    return None, ""
