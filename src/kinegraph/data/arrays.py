@@ -121,7 +121,7 @@ def open_npy(path: Path, *, memory_map: bool) -> NDArray[Any]:
         raise StoreError(f"'{path}' cannot be read: {cause.strerror or cause}") from cause
 
 
-def read_npz(path: Path) -> dict[str, NDArray[Any]]:
+def read_npz(path: Path | BinaryIO) -> dict[str, NDArray[Any]]:
     """Read all arrays of a small ``.npz`` file.
 
     Raises:
