@@ -1,7 +1,6 @@
 """What commands say: results on the standard output, progress and remarks on the standard error.
 
-Only commands use this; the library itself prints nothing. rich is imported when it is first needed,
-so that ``kinegraph --help`` does not wait for it.
+rich is imported when it is first needed, so that ``kinegraph --help`` does not wait for it.
 """
 
 from __future__ import annotations
@@ -9,11 +8,13 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress, TaskID
 
 Item = TypeVar("Item")
 SECONDS_BETWEEN_LINES = 10.0
@@ -39,28 +40,65 @@ def remark(text: str) -> None:
     sys.stderr.flush()
 
 
-def progress(items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
-    """Yield the items and show how far it is: a bar on a terminal, a line now and then elsewhere.
+class Meter(Protocol):
+    """Shows how far some work has come."""
 
-    Short work (under ten seconds) shows nothing where there is no terminal.
-    """
-    shown = _bar if sys.stderr.isatty() else _lines
-    return shown(items, description, total)
+    def update(self, done: int, text: str = "") -> None:
+        """Say that ``done`` of the total are finished, with a short text about how it goes."""
 
 
-def _bar(items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
+class _Bar:
+    """A bar on a terminal."""
+
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress, self._task = progress, task
+
+    def update(self, done: int, text: str = "") -> None:
+        self._progress.update(self._task, completed=done, text=text)
+
+
+class _Lines:
+    """A plain line now and then; nothing for work of a few seconds."""
+
+    def __init__(self, description: str, total: int) -> None:
+        self._description, self._total = description, total
+        self._last = time.monotonic()
+
+    def update(self, done: int, text: str = "") -> None:
+        if time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
+            self._last = time.monotonic()
+            remark(f"{self._description}: {done}/{self._total} {text}".rstrip())
+
+
+@contextmanager
+def meter(description: str, total: int) -> Iterator[Meter]:
+    """Yield a meter: a bar on a terminal, a line now and then elsewhere."""
+    if not sys.stderr.isatty():
+        yield _Lines(description, total)
+        return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = "{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        yield from bar.track(items, total=total, description=description)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield _Bar(progress, progress.add_task(description, total=total, text=""))
 
 
-def _lines(items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
-    last = time.monotonic()
-    for done, item in enumerate(items, start=1):
-        yield item
-        if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
-            last = time.monotonic()
-            remark(f"{description}: {done}/{total}")
+def progress(items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
+    """Yield the items and show how far it is."""
+    with meter(description, total) as shown:
+        for done, item in enumerate(items, start=1):
+            yield item
+            shown.update(done)

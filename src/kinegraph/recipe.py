@@ -1,0 +1,343 @@
+"""The recipe: everything that a run depends on, as one schema for YAML, command line, checkpoint.
+
+A recipe needs no torch. Parts are configured by the classes that their registries name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache, reduce
+from importlib import resources
+from operator import or_
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    Discriminator,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    create_model,
+    field_validator,
+)
+
+from kinegraph.backbones import BACKBONES, CTRGCNConfig
+from kinegraph.errors import RecipeError, nearest, unknown
+from kinegraph.objectives import OBJECTIVES, ClassifyConfig
+from kinegraph.registry import Component, Config
+from kinegraph.transforms import TRANSFORMS, check_stream
+
+
+class DataConfig(Config):
+    """Which recordings."""
+
+    store: str | None = None
+    """Folder of the store, made by `kinegraph data import`."""
+    split: str | None = None
+    """How clips are divided into training and test clips; default: the store's own."""
+    layout: str | None = None
+    """Layout that the recipe is made for; a store of another one is refused."""
+    persons: int | None = Field(None, ge=1)
+    """M, person slots; default: as many as the store has, at most 2."""
+
+
+class OptimConfig(Config):
+    """The optimiser."""
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    """SGD with momentum, or AdamW."""
+    lr: float = Field(0.1, gt=0)
+    """Learning rate at its highest."""
+    momentum: float = Field(0.9, ge=0, lt=1)
+    """Momentum of SGD, or the first beta of AdamW."""
+    nesterov: bool = True
+    """Nesterov's momentum (SGD)."""
+    weight_decay: float = Field(1e-4, ge=0)
+    """Weight decay, on all parameters as in the published runs."""
+    clip_norm: float | None = Field(None, gt=0)
+    """Largest norm of the gradient; longer ones are shortened to it."""
+
+
+class ScheduleConfig(Config):
+    """How the learning rate changes from epoch to epoch."""
+
+    name: Literal["constant", "multi-step", "cosine"] = "multi-step"
+    """Stays, drops at some epochs, or falls along half a cosine."""
+    warmup: int = Field(0, ge=0)
+    """Epochs in which it rises linearly to its full value."""
+    steps: tuple[int, ...] = ()
+    """Epochs at which it is multiplied by `factor` (multi-step)."""
+    factor: float = Field(0.1, gt=0, le=1)
+    """See `steps`."""
+    minimum: float = Field(0.0, ge=0)
+    """Where the cosine ends."""
+
+
+class TrainingConfig(Config):
+    """The training loop."""
+
+    epochs: int = Field(65, ge=1)
+    """Times the training clips are gone through."""
+    batch_size: int = Field(64, ge=1)
+    """Clips in a batch."""
+    accumulate: int = Field(1, ge=1)
+    """Batches whose gradients are averaged into one step."""
+    repeat: int = Field(1, ge=1, le=4096)
+    """Times a clip occurs in an epoch, each time augmented anew."""
+    drop_last: bool = True
+    """Leave out a last, smaller batch."""
+    balanced: bool = False
+    """Show every class equally often."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of the forward pass."""
+    ema: float | None = Field(None, gt=0, lt=1)
+    """Decay of a moving average of the weights, which is then what is tested."""
+    checkpoint_minutes: float = Field(10.0, gt=0)
+    """A checkpoint is written after every epoch and, in long ones, this often."""
+
+
+class EvaluationConfig(Config):
+    """Testing, and which epoch counts."""
+
+    batch_size: int = Field(64, ge=1)
+    """Clips in a batch; changes no result."""
+    every: int = Field(5, ge=1)
+    """Epochs between evaluations while training."""
+    selection: Literal["last", "validation", "test"] = "last"
+    """Which epoch counts: the last; the best on training subjects set aside; or the best on the
+    test clips, as the original programs did."""
+    validation_fraction: float = Field(0.2, gt=0, lt=1)
+    """Share of the training subjects that is set aside (selection: validation)."""
+
+
+class Recipe(Config):
+    """A run, stated completely. Use `parse_recipe`, which knows plug-ins' parts as well."""
+
+    summary: str = ""
+    """One line for `kinegraph list`."""
+    seed: int = Field(0, ge=0, lt=2**31)
+    """Fixes everything random."""
+    stream: str = "joint"
+    """What of the joints the network sees, see `kinegraph list streams`."""
+    quirks: Literal["none", "original"] = "none"
+    """`original` restores what the original programs do differently from what is right."""
+    data: DataConfig = DataConfig()
+    transforms: dict[str, tuple[SerializeAsAny[Config], ...]] = Field(default_factory=dict)
+    backbone: SerializeAsAny[Config] = CTRGCNConfig()
+    objective: SerializeAsAny[Config] = ClassifyConfig()
+    optim: OptimConfig = OptimConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @field_validator("stream")
+    @classmethod
+    def _known_stream(cls, stream: str) -> str:
+        try:
+            return check_stream(stream)
+        except RecipeError as error:
+            raise ValueError(str(error)) from error
+
+    @property
+    def original(self) -> bool:
+        """Whether ``quirks: original`` is set."""
+        return self.quirks == "original"
+
+    def to_yaml(self) -> str:
+        """Return the whole recipe as YAML."""
+        return yaml.safe_dump(
+            self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
+        )
+
+
+def recipe_class() -> type[Recipe]:
+    """Return the schema with the parts that are registered now, plug-ins included."""
+    return _recipe_class(tuple(BACKBONES), tuple(OBJECTIVES), tuple(TRANSFORMS))
+
+
+@lru_cache(maxsize=4)
+def _recipe_class(*_: tuple[str, ...]) -> type[Recipe]:
+    transform = _choice(TRANSFORMS)
+    return create_model(
+        "Recipe",
+        __base__=Recipe,
+        backbone=(_choice(BACKBONES), CTRGCNConfig()),
+        objective=(_choice(OBJECTIVES), ClassifyConfig()),
+        transforms=(dict[str, tuple[transform, ...]], {}),  # type: ignore[valid-type]
+    )
+
+
+def _choice(registry: Mapping[str, Component]) -> Any:
+    """Return the type "one of these configurations, told apart by their name"."""
+    configs = [component.config for component in registry.values()]
+    if len(configs) == 1:
+        return configs[0]
+    return Annotated[reduce(or_, configs), Discriminator("name")]
+
+
+def parse_recipe(values: Mapping[str, Any], *, where: str = "recipe") -> Recipe:
+    """Check a recipe given as plain values.
+
+    Raises:
+        RecipeError: A key or value is wrong; the message names the first one.
+    """
+    try:
+        return recipe_class().model_validate(dict(values))
+    except ValidationError as error:
+        raise RecipeError(f"{where}: {explain(error, values)}") from error
+
+
+def explain(error: ValidationError, values: Mapping[str, Any]) -> str:
+    """Word the first complaint of a validation in one line: place, found, expected, nearest."""
+    first = error.errors()[0]
+    place = _place(first["loc"], values)
+    found = first.get("input")
+    match first["type"]:
+        case "extra_forbidden":
+            key = str(first["loc"][-1])
+            return f"unknown key '{place}'{nearest(key, _siblings(first['loc'], values))}"
+        case "union_tag_invalid":
+            found = found.get("name") if isinstance(found, dict) else found
+            registry = _registry(str(first["loc"][0]))
+            return f"{place}: {unknown('name', str(found), registry)}"
+        case "union_tag_not_found":
+            return f"{place}: needs a name, one of {', '.join(_registry(str(first['loc'][0])))}"
+        case "literal_error":
+            expected = str(first["ctx"]["expected"])
+            known = [word.strip("' ") for word in expected.replace(" or ", ",").split(",")]
+            return f"{place}: found {found!r}, expected {expected}{nearest(str(found), known)}"
+        case "missing":
+            return f"{place} is missing"
+        case "value_error":
+            return f"{place}: {first['ctx']['error']}"
+        case _:
+            return f"{place}: found {found!r}, expected: {first['msg']}"
+
+
+def _place(location: Sequence[int | str], values: Any) -> str:
+    """Join a location to a dotted path, without the names of union members in it."""
+    words: list[str] = []
+    for step in location:
+        if isinstance(values, Mapping) and values.get("name") == step and step not in values:
+            continue  # pydantic names the chosen member of a union here
+        words.append(str(step))
+        if isinstance(values, Mapping):
+            values = values.get(step)
+        elif isinstance(values, Sequence) and isinstance(step, int) and step < len(values):
+            values = values[step]
+    return ".".join(words) or "recipe"
+
+
+def _registry(section: str) -> Mapping[str, Component]:
+    return {"backbone": BACKBONES, "objective": OBJECTIVES}.get(section, TRANSFORMS)
+
+
+def _siblings(location: Sequence[int | str], values: Any) -> list[str]:
+    """Return the keys that would have been allowed where an unknown one was found."""
+    model: Any = recipe_class()
+    for step in location[:-1]:
+        component = BACKBONES.get(str(step)) or OBJECTIVES.get(str(step))
+        component = component or TRANSFORMS.get(str(step))
+        if component is not None:
+            model = component.config
+        elif isinstance(model, type) and issubclass(model, Config) and step in model.model_fields:
+            model = model.model_fields[str(step)].annotation
+    if isinstance(model, type) and issubclass(model, Config):
+        return list(model.model_fields)
+    return []
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without surprises: a key may stand once, and 1e-3 is a number."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Refuse repeated keys."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                line = node.start_mark.line + 1
+                raise yaml.YAMLError(f"key '{key}' stands twice in the block of line {line}")
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(text: str, *, where: str) -> Any:
+    """Parse YAML.
+
+    Raises:
+        RecipeError: It is no YAML, or a key stands twice.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def recipe_names() -> tuple[str, ...]:
+    """Return the names of the recipes that come with kinegraph, sorted."""
+    folder = resources.files("kinegraph") / "recipes"
+    names = (file.name for file in folder.iterdir())
+    return tuple(sorted(name[: -len(".yaml")] for name in names if name.endswith(".yaml")))
+
+
+def read_recipe(name: str) -> dict[str, Any]:
+    """Return a recipe's values by its name, or from a YAML file of your own.
+
+    Raises:
+        RecipeError: There is no such recipe, or its file is no YAML mapping.
+    """
+    path = Path(name)
+    if name in recipe_names():
+        file = resources.files("kinegraph") / "recipes" / f"{name}.yaml"
+        text = file.read_text(encoding="utf-8")
+    elif path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise RecipeError(f"recipe file '{name}' does not exist")
+        text = path.read_text(encoding="utf-8")
+    else:
+        raise RecipeError(unknown("recipe", name, recipe_names()) + "; or name a .yaml file")
+    values = read_yaml(text, where=f"recipe '{name}'")
+    if not isinstance(values, dict):
+        raise RecipeError(f"recipe '{name}' is not a mapping of keys to values")
+    return values
+
+
+def load_recipe(name: str, overrides: Sequence[tuple[str, str]] = ()) -> Recipe:
+    """Read a recipe and apply overrides such as ``("optim.lr", "0.05")``; they win.
+
+    Raises:
+        RecipeError: The recipe or an override is wrong.
+    """
+    values = read_recipe(name)
+    for path, text in overrides:
+        override(values, path, read_yaml(text, where=f"--{path}"))
+    return parse_recipe(values, where=f"recipe '{name}'")
+
+
+def override(values: dict[str, Any], path: str, value: Any) -> None:
+    """Set one value by its dotted path; naming another component drops the old one's values.
+
+    Raises:
+        RecipeError: The path runs through something that has no keys.
+    """
+    *parents, last = path.split(".")
+    target: Any = values
+    for depth, word in enumerate(parents):
+        here = ".".join(parents[: depth + 1])
+        if isinstance(target, list):
+            if not (word.isdigit() and int(word) < len(target)):
+                raise RecipeError(f"--{path}: '{here}' has entries 0..{len(target) - 1}")
+            target = target[int(word)]
+        else:
+            target = target.setdefault(word, {})
+        if not isinstance(target, dict | list):
+            raise RecipeError(f"--{path}: '{here}' is a single value, it has no '{last}'")
+    if isinstance(target, list):
+        if not (last.isdigit() and int(last) < len(target)):
+            raise RecipeError(f"--{path}: entries are 0..{len(target) - 1}")
+        target[int(last)] = value
+        return
+    is_component = parents[:1] in (["backbone"], ["objective"], ["transforms"])
+    if is_component and last == "name" and target.get("name", value) != value:
+        target.clear()
+    target[last] = value

@@ -1,0 +1,192 @@
+"""Checkpoints: one safetensors file with everything that resuming or using a run needs.
+
+Tensors are named ``model/...``, ``ema/...``, ``optimizer/...`` and ``random/...``; a JSON header
+has the recipe, the skeleton, the classes, versions and where in the run it was written. Nothing in
+the file can execute code.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from kinegraph import __version__
+from kinegraph.backbones import build_backbone
+from kinegraph.errors import CheckpointError, LayoutError, RecipeError
+from kinegraph.files import atomic_file
+from kinegraph.objectives import build_objective
+from kinegraph.objectives.base import Objective
+from kinegraph.recipe import Recipe, parse_recipe
+from kinegraph.skeleton import Skeleton
+
+FORMAT_VERSION = 1
+HEADER = "kinegraph"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint in memory.
+
+    Attributes:
+        recipe: What was trained.
+        skeleton: Layout of the joints.
+        class_names: Names of the classes, in label order.
+        persons: M, person slots of the network.
+        epoch: Epochs that are finished.
+        step: Optimiser steps of the epoch that was under way, 0 between epochs.
+        progress: Plain values that the training loop wants back.
+        versions: Of kinegraph, torch, NumPy and Python.
+        tensors: All tensors by their full name.
+    """
+
+    recipe: Recipe
+    skeleton: Skeleton
+    class_names: tuple[str, ...]
+    persons: int
+    epoch: int
+    step: int = 0
+    progress: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def group(self, prefix: str) -> dict[str, Tensor]:
+        """Return the tensors whose names begin with ``prefix/``, without it."""
+        start = f"{prefix}/"
+        return {k.removeprefix(start): v for k, v in self.tensors.items() if k.startswith(start)}
+
+    def build(self) -> Objective:
+        """Make the objective with the trained weights: the moving average where there is one.
+
+        Raises:
+            CheckpointError: The weights do not fit what the recipe builds.
+        """
+        objective = make_objective(
+            self.recipe, self.skeleton, len(self.class_names), persons=self.persons
+        )
+        load_weights(objective, self.group("ema") or self.group("model"))
+        return objective.eval()
+
+
+def make_objective(
+    recipe: Recipe, skeleton: Skeleton, num_classes: int, *, persons: int
+) -> Objective:
+    """Build the objective of a recipe, with fresh weights."""
+
+    def make_backbone() -> torch.nn.Module:
+        return build_backbone(recipe.backbone, skeleton, persons=persons, original=recipe.original)
+
+    return build_objective(
+        recipe.objective,
+        make_backbone,
+        num_classes=num_classes,
+        skeleton=skeleton,
+        original=recipe.original,
+    )
+
+
+def load_weights(module: torch.nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load a state strictly.
+
+    Raises:
+        CheckpointError: Names or shapes differ; the first few are named.
+    """
+    wanted = module.state_dict()
+    missing = sorted(set(wanted) - set(state))
+    extra = sorted(set(state) - set(wanted))
+    wrong = [
+        f"{name} is {tuple(state[name].shape)}, expected {tuple(value.shape)}"
+        for name, value in wanted.items()
+        if name in state and state[name].shape != value.shape
+    ]
+    if missing or extra or wrong:
+        parts = [f"missing {', '.join(missing[:3])}"] if missing else []
+        parts += [f"not known {', '.join(extra[:3])}"] if extra else []
+        parts += ["; ".join(wrong[:3])] if wrong else []
+        raise CheckpointError(
+            f"the checkpoint does not fit its recipe's network ({'; '.join(parts)})"
+        )
+    module.load_state_dict(dict(state))
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result may depend on."""
+    return {
+        "kinegraph": __version__,
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint whole or not at all.
+
+    Raises:
+        OutputError: The disk refuses.
+    """
+    header = {
+        "format_version": FORMAT_VERSION,
+        "recipe": checkpoint.recipe.model_dump(mode="json"),
+        "skeleton": checkpoint.skeleton.to_dict(),
+        "class_names": list(checkpoint.class_names),
+        "persons": checkpoint.persons,
+        "epoch": checkpoint.epoch,
+        "step": checkpoint.step,
+        "progress": dict(checkpoint.progress),
+        "versions": dict(checkpoint.versions) or versions(),
+    }
+    tensors = {k: v.detach().cpu().contiguous() for k, v in checkpoint.tensors.items()}
+    with atomic_file(path) as temporary:
+        save_file(tensors, temporary, metadata={HEADER: json.dumps(header)})
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        CheckpointError: There is none, it is damaged, of another version or not ours.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"checkpoint '{path}' does not exist")
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            text = (file.metadata() or {}).get(HEADER)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"'{path}' is not a readable checkpoint: {error}") from error
+    if text is None:
+        raise CheckpointError(f"'{path}' is a safetensors file, but not a kinegraph checkpoint")
+    try:
+        header = json.loads(text)
+        version = header["format_version"]
+        if version != FORMAT_VERSION:
+            raise CheckpointError(
+                f"checkpoint '{path}' has format version {version}, this kinegraph reads"
+                f" {FORMAT_VERSION}"
+            )
+        return Checkpoint(
+            recipe=parse_recipe(header["recipe"], where=f"recipe in checkpoint '{path}'"),
+            skeleton=Skeleton.from_dict(header["skeleton"]),
+            class_names=tuple(header["class_names"]),
+            persons=int(header["persons"]),
+            epoch=int(header["epoch"]),
+            step=int(header["step"]),
+            progress=header["progress"],
+            versions=header["versions"],
+            tensors=tensors,
+        )
+    except RecipeError as error:
+        raise CheckpointError(f"{error}; parts of your own need --plugin FILE.py") from error
+    except (KeyError, TypeError, ValueError, LayoutError) as error:
+        raise CheckpointError(f"checkpoint '{path}' has a damaged header: {error!r}") from error

@@ -1,0 +1,162 @@
+"""From a recipe to the parts of a run: the store's clips, loaders, objective and device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kinegraph.data.loader import ClipLoader, TrackReader
+from kinegraph.data.splits import split_rows, validation_rows
+from kinegraph.data.store import Store, open_store
+from kinegraph.errors import RecipeError, TrainingError
+from kinegraph.recipe import Recipe
+from kinegraph.skeleton import Skeleton
+from kinegraph.transforms.pipeline import Pipeline
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class RunData:
+    """The recordings of a run.
+
+    Attributes:
+        recipe: The recipe.
+        store: The store.
+        reader: Its tracks as tensors.
+        rows: Part (``train``, ``validation``, ``test``) -> rows of the store.
+        pipelines: View -> transforms.
+    """
+
+    recipe: Recipe
+    store: Store
+    reader: TrackReader
+    rows: dict[str, Rows]
+    pipelines: dict[str, Pipeline]
+
+    @property
+    def persons(self) -> int:
+        """M, person slots."""
+        return self.reader.persons
+
+    def training_loader(self, views: tuple[str, ...], device: torch.device) -> ClipLoader:
+        """Return shuffled batches of the training clips in the views that an objective wants."""
+        missing = [view for view in views if view not in self.pipelines]
+        if missing:
+            raise RecipeError(f"the objective wants transforms for view '{missing[0]}'")
+        training = self.recipe.training
+        loader = ClipLoader(
+            self.reader,
+            self.store.clips["label"],
+            self.rows["train"],
+            self.pipelines,
+            views=views,
+            batch_size=training.batch_size,
+            seed=self.recipe.seed,
+            shuffle=True,
+            drop_last=training.drop_last,
+            repeat=training.repeat,
+            balanced=training.balanced,
+            device=device,
+        )
+        if len(loader) == 0:
+            raise RecipeError(
+                f"training.batch_size {training.batch_size} is more than the"
+                f" {len(self.rows['train']) * training.repeat} clips of an epoch, and"
+                " training.drop_last leaves out what is less than a batch"
+            )
+        return loader
+
+    def testing_loader(self, part: str, batch_size: int, device: torch.device) -> ClipLoader:
+        """Return the clips of a part in store order, through the ``test`` transforms."""
+        return ClipLoader(
+            self.reader,
+            self.store.clips["label"],
+            self.rows[part],
+            self.pipelines,
+            views=("test",),
+            batch_size=batch_size,
+            seed=self.recipe.seed,
+            device=device,
+        )
+
+
+def open_data(recipe: Recipe, store: str | Path | None = None) -> RunData:
+    """Open a recipe's recordings.
+
+    Args:
+        recipe: The recipe.
+        store: A store to use instead of the recipe's.
+
+    Raises:
+        RecipeError: The recipe names no store, or one that does not fit it.
+        StoreError: The store cannot be opened.
+        SplitError: The split does not work on the store.
+    """
+    path = store or recipe.data.store
+    if not path:
+        raise RecipeError(
+            "no recordings are named: give --data.store STORE (made by kinegraph data import)"
+        )
+    opened = open_store(path)
+    skeleton = opened.skeleton
+    if recipe.data.layout not in (None, skeleton.name):
+        raise RecipeError(
+            f"the recipe is made for layout '{recipe.data.layout}', but store '{path}' has"
+            f" '{skeleton.name}' ({skeleton.joint_count} joints)"
+        )
+    train, test = split_rows(opened, recipe.data.split or "")
+    rows = {"train": train, "test": test}
+    if recipe.evaluation.selection == "validation":
+        rows["train"], rows["validation"] = validation_rows(
+            opened, train, recipe.evaluation.validation_fraction, seed=recipe.seed
+        )
+    persons = recipe.data.persons or min(opened.max_persons, 2)
+    return RunData(
+        recipe=recipe,
+        store=opened,
+        reader=TrackReader(opened, persons, count_nonzero=recipe.original),
+        rows=rows,
+        pipelines=build_pipelines(recipe, skeleton),
+    )
+
+
+def build_pipelines(recipe: Recipe, skeleton: Skeleton) -> dict[str, Pipeline]:
+    """Make the transforms of every view.
+
+    Raises:
+        RecipeError: A view is missing, or its list makes no sense.
+    """
+    if "test" not in recipe.transforms:
+        raise RecipeError("the recipe has no transforms for view 'test'")
+    return {
+        view: Pipeline(configs, recipe.stream, skeleton, original=recipe.original)
+        for view, configs in recipe.transforms.items()
+    }
+
+
+def choose_device(name: str) -> torch.device:
+    """Return a device by name; ``auto`` takes an accelerator if there is one.
+
+    Raises:
+        TrainingError: The device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise TrainingError(f"device '{name}' cannot be used: {reason}") from error
+    return device
+
+
+def autocast_type(precision: str) -> Any:
+    """Return the type that the forward pass computes in, or None for float32."""
+    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
