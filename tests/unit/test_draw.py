@@ -60,6 +60,14 @@ def test_rest_pose_is_symmetric_and_every_joint_has_its_own_place(name: str) -> 
     assert len(np.unique(pose.round(3), axis=0)) == skeleton.joint_count
 
 
+def test_rest_pose_has_the_spine_between_hips_and_shoulders() -> None:
+    skeleton = load_layout("ntu25")
+    order = ("base of spine", "middle of spine", "spine at shoulders", "neck", "head")
+    heights = [rest_pose(skeleton)[skeleton.joints.index(name), 1] for name in order]
+    assert heights == sorted(heights)
+    assert np.diff(heights).min() > 0.04
+
+
 def test_unknown_joints_stand_beside_their_parents() -> None:
     skeleton = load_layout("sbu15")
     strange = replace(skeleton, joints=(*skeleton.joints[:14], "right claw"))
@@ -165,7 +173,9 @@ def test_gif_has_one_picture_a_frame_both_sides_in_colour_and_the_speed(tmp_path
             total += image.info["duration"]
         assert image.info["loop"] == 0
     assert total == 400
-    assert save_gif(path, standing(skeleton, 12), skeleton, step=5) == 3
+    assert save_gif(path, standing(skeleton, 12), skeleton, fps=30, step=5) == 3
+    with Image.open(path) as image:
+        assert [image.seek(f) or image.info["duration"] for f in range(3)] == [170, 160, 170]
 
 
 def test_gif_of_one_frame_and_of_a_person_who_is_never_seen(tmp_path: Path) -> None:
@@ -196,6 +206,9 @@ def test_strip_shows_evenly_spread_frames_in_one_scale() -> None:
     assert [axes.get_title() for axes in panels] == [f"frame {f}" for f in (0, 5, 10, 15, 20)]
     assert len({(axes.get_xlim(), axes.get_ylim()) for axes in panels}) == 1
     assert len(draw_strip(standing(skeleton, 2), skeleton, frames=5).axes) == 2
+    late = Clip("late", (Track(standing(skeleton, 3).tracks[0].joints, first=50),), 90)
+    titles = [axes.get_title() for axes in draw_strip(late, skeleton, frames=5).axes]
+    assert titles == ["frame 50", "frame 51", "frame 52"]
     with pytest.raises(ClipError, match="at least 1 frame"):
         draw_strip(standing(skeleton), skeleton, frames=0)
 
@@ -203,7 +216,7 @@ def test_strip_shows_evenly_spread_frames_in_one_scale() -> None:
 @pytest.mark.parametrize("name", ["strip.png", "strip.svg", "strip.pdf"])
 def test_figures_are_the_same_bytes_each_time(tmp_path: Path, name: str) -> None:
     skeleton = load_layout("sbu15")
-    clip = standing(skeleton, name="$x_{1}$ <b>", persons=2)
+    clip = standing(skeleton, name="$\\frac$ <b>", persons=2)
     for folder in ("a", "b"):
         save_figure(tmp_path / folder / name, draw_strip(clip, skeleton))
     assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
