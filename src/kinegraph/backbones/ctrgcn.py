@@ -54,8 +54,7 @@ class RefinedGraphConv(nn.Module):
         shape = (rows, self.subsets, self.channels, joints)
         topology = topology.view(*shape, joints) * self.alpha + self.adjacency[:, None]
         value = self.value(x).view(*shape[:3], frames, joints)  # (R, K, C, T, V)
-        mixed = value @ topology.transpose(-1, -2)  # sum over v: (R, K, C, T, V)
-        return mixed.sum(1)
+        return torch.einsum("rkctv,rkcuv->rctu", value, topology)
 
 
 class SpatialUnit(nn.Module):
