@@ -1,0 +1,123 @@
+"""``kinegraph test``: scores the test clips with a trained run and writes a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import tyro
+from pydantic import BaseModel, ConfigDict, Field
+
+from kinegraph.console import console, say
+from kinegraph.files import refuse_existing
+
+
+class DataArguments(BaseModel):
+    """Where the recordings are."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    store: Path | None = None
+    """Store to test on; default: the one that the run was trained on."""
+
+
+class Arguments(BaseModel):
+    """Score the test clips with a trained run.
+
+    Writes scores/test.npz and report.html into the run folder. `kinegraph ensemble` adds up the
+    scores of several runs.
+    """
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Run folder (its selected checkpoint) or a checkpoint."""
+
+    data: DataArguments = DataArguments()
+
+    part: str = "test"
+    """Which clips: test, train or validation."""
+
+    out: Path | None = None
+    """Write the scores to this .npz file instead of into the run folder, and no report."""
+
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps ...; auto takes an accelerator if there is one."""
+
+    batch_size: Annotated[int | None, Field(ge=1)] = None
+    """Clips at a time; changes no result."""
+
+    as_json: Annotated[bool, tyro.conf.arg(name="json")] = False
+    """Print JSON instead of a table."""
+
+    force: bool = False
+    """Replace --out if it exists."""
+
+
+def run(arguments: Arguments) -> int:
+    """Score, write and print.
+
+    Raises:
+        KinegraphError: The run or its data cannot be used.
+    """
+    from kinegraph.evaluation.metrics import summarise
+    from kinegraph.evaluation.scores import save_scores
+    from kinegraph.evaluation.testing import save_test, score_run
+
+    if arguments.out:
+        refuse_existing(arguments.out, force=arguments.force)
+    tested = score_run(
+        arguments.run,
+        store=arguments.data.store,
+        part=arguments.part,
+        device=arguments.device,
+        batch_size=arguments.batch_size,
+    )
+    scores = tested.scores
+    if arguments.out:
+        save_scores(arguments.out, scores, force=arguments.force)
+        written = {"scores": str(arguments.out)}
+    else:
+        report = save_test(tested)
+        assert tested.folder is not None
+        written = {"scores": str(tested.folder.scores(scores.split)), "report": str(report)}
+    labelled = scores.labelled()
+    summary = summarise(labelled.logits, labelled.labels)
+    facts: dict[str, Any] = {
+        "run": str(arguments.run),
+        "part": scores.split,
+        "clips": len(scores.names),
+        "epoch": tested.checkpoint.epoch,
+        "top1": summary.top1,
+        "top5": summary.top5,
+        "mean_class": summary.mean_class,
+        "notes": list(tested.notes),
+        **written,
+    }
+    if arguments.as_json:
+        say(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode())
+        return 0
+    console().print(_table(facts, len(scores.classes)))
+    for note in tested.notes:
+        say(f"note: {note}")
+    for kind, path in written.items():
+        say(f"{kind}: {path}")
+    return 0
+
+
+def _table(facts: dict[str, Any], num_classes: int) -> Any:
+    from rich.table import Table
+
+    table = Table(
+        title=f"{facts['clips']} {facts['part']} clips, epoch {facts['epoch']}",
+        title_justify="left",
+    )
+    cells = [f"{facts['top1']:.2%}", f"{facts['mean_class']:.2%}"]
+    table.add_column("top-1", justify="right")
+    if num_classes > 5:  # of five classes all are right
+        table.add_column("top-5", justify="right")
+        cells.insert(1, f"{facts['top5']:.2%}")
+    table.add_column("mean class", justify="right")
+    table.add_row(*cells)
+    return table

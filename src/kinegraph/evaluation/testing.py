@@ -1,0 +1,184 @@
+"""Testing a run: its selected checkpoint on the clips of a split, with scores and a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kinegraph.data.store import Store
+from kinegraph.errors import CheckpointError, OutputError, RecipeError
+from kinegraph.evaluation.report import write_report
+from kinegraph.evaluation.scores import Scores, save_scores
+from kinegraph.evaluation.scoring import score_clips
+from kinegraph.training.checkpoint import Checkpoint, load_checkpoint
+from kinegraph.training.run_folder import RunFolder, find_checkpoint
+from kinegraph.training.setup import autocast_type, choose_device, open_data
+
+SELECTIONS = {
+    "last": "the last epoch",
+    "validation": "the best epoch on training subjects set aside",
+    "test": "the best epoch on the test clips themselves",
+}
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A tested run.
+
+    Attributes:
+        scores: Of every clip of the part.
+        checkpoint: What was tested.
+        data_path: The store.
+        notes: What a reader of the numbers has to know.
+        folder: The run folder that results belong to, or None for a checkpoint on its own.
+    """
+
+    scores: Scores
+    checkpoint: Checkpoint
+    data_path: Path
+    notes: tuple[str, ...]
+    folder: RunFolder | None
+
+
+def score_run(
+    path: Path,
+    *,
+    store: Path | None = None,
+    part: str = "test",
+    device: str = "auto",
+    batch_size: int | None = None,
+) -> Tested:
+    """Score the clips of a part of the data with a run's selected checkpoint.
+
+    Args:
+        path: Run folder or checkpoint.
+        store: A store to use instead of the recipe's.
+        part: ``test``, ``train`` or ``validation``.
+        device: Where to compute.
+        batch_size: Clips at a time, default as the recipe says; changes no result.
+
+    Raises:
+        CheckpointError: There is no usable checkpoint, or the store does not fit it.
+        RecipeError, StoreError, SplitError: The recordings cannot be opened.
+    """
+    file = find_checkpoint(path)
+    checkpoint = load_checkpoint(file)
+    chosen = choose_device(device)
+    data = open_data(checkpoint.recipe, store)
+    _check_store(checkpoint, data.store, path)
+    if part not in data.rows:
+        raise RecipeError(
+            f"the run has no part '{part}' (it has {', '.join(sorted(data.rows))};"
+            " validation clips exist with evaluation.selection validation)"
+        )
+    size = batch_size or checkpoint.recipe.evaluation.batch_size
+    logits = score_clips(
+        checkpoint.build().to(chosen),
+        data.testing_loader(part, size, chosen),
+        autocast=autocast_type(checkpoint.recipe.training.precision),
+    )
+    clips = data.store.clips[data.rows[part]]
+    scores = Scores(
+        names=clips["name"],
+        logits=logits,
+        labels=clips["label"].astype("int64"),
+        classes=data.store.class_names,
+        split=part,
+        stream=checkpoint.recipe.stream,
+        source=str(path),
+    )
+    return Tested(
+        scores=scores,
+        checkpoint=checkpoint,
+        data_path=data.store.path,
+        notes=_notes(checkpoint, part),
+        folder=_folder_of(path, file),
+    )
+
+
+def save_test(tested: Tested, *, baselines: Mapping[str, float] | None = None) -> Path:
+    """Write scores and report into the run folder and return the report's path.
+
+    Results of an earlier test of the same run are replaced.
+
+    Raises:
+        OutputError: The run folder is not known, or the disk refuses.
+    """
+    run = tested.folder
+    if run is None:
+        raise OutputError("a checkpoint outside a run folder has no place for results")
+    part = tested.scores.split
+    save_scores(run.scores(part), tested.scores)
+    report = run.report if part == "test" else run.path / f"report-{part}.html"
+    recipe = tested.checkpoint.recipe
+    return write_report(
+        report,
+        tested.scores,
+        title=f"{recipe.backbone.name} on {tested.data_path.name}, {recipe.stream} stream",  # type: ignore[attr-defined]
+        curves=run.read_metrics(),
+        recipe_yaml=recipe.to_yaml(),
+        baselines=baselines,
+        provenance=provenance(tested),
+        notes=tested.notes,
+    )
+
+
+def provenance(tested: Tested) -> dict[str, str]:
+    """Return what is needed to judge and repeat the numbers of a run."""
+    checkpoint, recipe = tested.checkpoint, tested.checkpoint.recipe
+    return {
+        "data": str(tested.data_path),
+        "stream": recipe.stream,
+        "seed": str(recipe.seed),
+        "epoch": f"{checkpoint.epoch} of {recipe.training.epochs}",
+        "selected": SELECTIONS[recipe.evaluation.selection],
+        "quirks": recipe.quirks,
+        "trained with": ", ".join(f"{k} {v}" for k, v in checkpoint.versions.items()),
+    }
+
+
+def _notes(checkpoint: Checkpoint, part: str) -> tuple[str, ...]:
+    recipe = checkpoint.recipe
+    notes = []
+    if recipe.evaluation.selection == "test" and part == "test":
+        notes.append(
+            f"Epoch {checkpoint.epoch} was chosen for its accuracy on these very clips, as the"
+            " original programs do; this flatters the result."
+        )
+    if recipe.evaluation.selection == "last" and checkpoint.epoch < recipe.training.epochs:
+        notes.append(
+            f"The run is not finished: this is epoch {checkpoint.epoch} of"
+            f" {recipe.training.epochs}."
+        )
+    return tuple(notes)
+
+
+def _folder_of(path: Path, file: Path) -> RunFolder | None:
+    if path.is_dir():
+        return RunFolder(path)
+    run = RunFolder(file.parent.parent)
+    return run if file.parent.name == "checkpoints" and run.recipe.is_file() else None
+
+
+def _check_store(checkpoint: Checkpoint, store: Store, path: Path) -> None:
+    """Refuse a store of another layout or other classes than the checkpoint's."""
+    own, other = checkpoint.skeleton, store.skeleton
+    if own != other:
+        raise CheckpointError(
+            f"'{path}' was trained on layout '{own.name}' ({own.joint_count} joints), store"
+            f" '{store.path}' has '{other.name}' ({other.joint_count} joints)"
+        )
+    if checkpoint.class_names != store.class_names:
+        first = _first_difference(checkpoint.class_names, store.class_names)
+        raise CheckpointError(
+            f"'{path}' was trained on {len(checkpoint.class_names)} classes, store '{store.path}'"
+            f" has {len(store.class_names)}: {first}"
+        )
+
+
+def _first_difference(own: Sequence[str], other: Sequence[str]) -> str:
+    for label, (left, right) in enumerate(zip(own, other, strict=False)):
+        if left != right:
+            return f"class {label} is '{left}' there and '{right}' here"
+    return "one has more classes than the other"
