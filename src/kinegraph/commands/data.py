@@ -169,7 +169,8 @@ def _check_recordings(path: Path, layout: str | None) -> tuple[int, list[tuple[s
         if bad:
             for reason in bad[1:]:
                 remark(reason)
-            raise ClipError(f"{len(bad)} of {recordings.count} recordings are bad: {bad[0]}")
+            verb = "is" if len(bad) == 1 else "are"
+            raise ClipError(f"{len(bad)} of {recordings.count} recordings {verb} bad: {bad[0]}")
         return recordings.count, odd
 
 
