@@ -76,11 +76,14 @@ class Arguments(BaseModel):
     out: Path | None = None
     """Write the summed scores to this .npz file."""
 
+    report: Path | None = None
+    """Write a report of the sum to this .html file."""
+
     as_json: Annotated[bool, tyro.conf.arg(name="json")] = False
     """Print JSON instead of a table."""
 
     force: bool = False
-    """Replace --out if it exists."""
+    """Replace --out and --report if they exist."""
 
 
 def run(arguments: Arguments) -> int:
@@ -100,18 +103,21 @@ def run(arguments: Arguments) -> int:
         ]
     weights, how = _weights(arguments, members, store)
     ensemble = build_ensemble(members, weights, how)
+    if arguments.report or not arguments.out:
+        ensemble.members[0].labelled()  # without labels there is nothing to tell
     if arguments.out:
         save_scores(arguments.out, ensemble.combined, force=arguments.force)
-    else:
-        ensemble.members[0].labelled()  # without labels and without a file there is no result
+    if arguments.report:
+        _report(arguments.report, ensemble)
     if arguments.as_json:
         say(orjson.dumps(describe(ensemble), option=orjson.OPT_INDENT_2).decode())
         return 0
     console().print(table(ensemble))
     for note in ensemble.notes:
         say(f"note: {note}")
-    if arguments.out:
-        say(f"scores: {arguments.out}")
+    for kind, path in (("scores", arguments.out), ("report", arguments.report)):
+        if path:
+            say(f"{kind}: {path}")
     return 0
 
 
@@ -190,8 +196,22 @@ def _check(arguments: Arguments) -> None:
             f"--streams names {len(arguments.streams)} streams for"
             f" {len(arguments.members)} score files; expected one for each"
         )
-    if arguments.out:
-        refuse_existing(arguments.out, force=arguments.force)
+    for path in (arguments.out, arguments.report):
+        if path:
+            refuse_existing(path, force=arguments.force)
+
+
+def _report(path: Path, ensemble: Ensemble) -> None:
+    from kinegraph.evaluation.report import write_report  # jinja2 is needed only here
+
+    members = len(ensemble.members)
+    write_report(
+        path,
+        ensemble.combined,
+        title=f"Ensemble of {members} streams",
+        ensemble=ensemble,
+        provenance={"weights": ensemble.how},
+    )
 
 
 def _load(path: Path, split: str | None, order: Order, store: Store | None) -> Scores:

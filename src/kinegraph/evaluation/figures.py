@@ -86,7 +86,7 @@ def line_chart(
     first, last = min(xs), max(xs)
     y_values = _ticks(min(0.0, *ys) if min(ys) < 0.5 * max(ys) else min(ys), max(ys))
     low, high = y_values[0], y_values[-1]
-    width, height, left, right, top, bottom = 500, 240, 46, 490, 10, 208
+    width, height, left, right, top, bottom = 360, 216, 46, 350, 8, 180
 
     def place(x: float, y: float) -> tuple[float, float]:
         across = (x - first) / (last - first) if last > first else 0.5
@@ -220,7 +220,7 @@ class ReliabilityFigure:
 
 def reliability_figure(found: Calibration) -> ReliabilityFigure:
     """Lay out the reliability diagram."""
-    width, height, left, right, top, bottom, base = 420, 420, 46, 410, 10, 310, 386
+    width, height, left, right, top, bottom, base = 420, 420, 46, 400, 10, 310, 386
     step = (right - left) / len(found.clips)
     most = max(int(found.clips.max()), 1)
 
@@ -259,9 +259,9 @@ def reliability_figure(found: Calibration) -> ReliabilityFigure:
 
 
 def _ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
-    """Return four to eight round numbers that enclose the range."""
+    """Return four to seven round numbers that enclose the range."""
     span = high - low or abs(high) or 1.0
-    raw = span / 6
+    raw = span / 5
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= raw * 0.999)
     if whole:
