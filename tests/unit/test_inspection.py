@@ -62,10 +62,10 @@ def test_frozen_joints() -> None:
 
 def test_jumps_are_measured_in_body_sizes() -> None:
     joints = body()
-    joints[12:, 3, 1] += 0.8
+    joints[20:, 3, 1] += 0.8
     assert odd(joints) == []
-    joints[12:, 3, 1] += 0.8
-    assert odd(joints) == ["head jump by a body's size in frame 12"]
+    joints[20:, 3, 1] += 0.8
+    assert odd(joints) == ["head jump by a body's size in frame 20"]
     assert odd(1000 * joints) == odd(joints)  # in millimetres too
 
 
