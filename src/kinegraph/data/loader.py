@@ -45,6 +45,9 @@ class TrackReader:
             nonzero_frames(store) if count_nonzero else store.clips["frames"].astype(np.int64)
         )
 
+    def __len__(self) -> int:
+        return len(self._frames)
+
     def read(self, rows: Tensor) -> RaggedTracks:
         """Return the tracks of clips ``rows`` (N,), in their order."""
         begin, count = self._starts[rows], self._starts[rows + 1] - self._starts[rows]
@@ -189,7 +192,7 @@ class ClipLoader:
         return rows, turns
 
     def _balanced(self, random: np.random.Generator, total: int) -> NDArray[np.int64]:
-        """Deal out ``total`` rows, class by class in turn, each class from its own shuffled deck."""
+        """Deal out ``total`` rows, class by class, each class from its own shuffled deck."""
         labels = self.labels[self.rows].numpy()
         classes = random.permutation(np.unique(labels))
         share = -(-total // len(classes))

@@ -1,0 +1,72 @@
+"""Which check a golden file goes to. A family is what the summary counts and a test demands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import networks, ntu, tools, ucla
+from .goldens import Check, Golden
+
+
+@dataclass(frozen=True)
+class Family:
+    """One kind of golden file.
+
+    Attributes:
+        name: What the summary calls it.
+        prefix: How the names of its files begin.
+        check: Yields what our classes make of a file.
+        wanted: Whether a file with that beginning is one of them, judged by its ``meta``.
+    """
+
+    name: str
+    prefix: str
+    check: Check
+    wanted: Callable[[Golden], bool]
+
+
+def _every(golden: Golden) -> bool:
+    return True
+
+
+def _stgcn(golden: Golden) -> bool:
+    return networks.family_of(golden) == "stgcn" and "optim" not in golden.meta
+
+
+def _stgcn_training(golden: Golden) -> bool:
+    return networks.family_of(golden) == "stgcn" and "optim" in golden.meta
+
+
+def _ctrgcn(golden: Golden) -> bool:
+    return networks.family_of(golden) in ("ctrgcn", "ctrgcn-baseline")
+
+
+FAMILIES = (
+    Family("graphs of ST-GCN", "graphs_stgcn", tools.check_stgcn_graphs, _every),
+    Family("graphs of CTR-GCN", "graphs_ctrgcn", tools.check_ctrgcn_graphs, _every),
+    Family("ST-GCN", "stgcn_", networks.check_stgcn, _stgcn),
+    Family("ST-GCN in training", "stgcn_", networks.check_stgcn_training, _stgcn_training),
+    Family("CTR-GCN", "ctrgcn_", networks.check_ctrgcn, _ctrgcn),
+    Family("CTR-GCN in FR-Head", "frhead_", networks.check_ctrgcn, _ctrgcn),
+    Family("NTU crop and rotation", "data_crop_rot", ntu.check_crop_and_rotation, _every),
+    Family("NTU feeder", "data_ntu_feeder", ntu.check_ntu_feeder, _every),
+    Family("NTU feeder from raw", "ntu_feeder_", ntu.check_ntu_feeder_from_raw, _every),
+    Family("FR-Head augmentation", "data_frhead_aug", ntu.check_frhead_augmentations, _every),
+    Family("NW-UCLA feeder", "data_ucla_feeder", ucla.check_ucla_feeder, _every),
+    Family("NW-UCLA from files", "nwucla_feeder_", ucla.check_ucla_feeder_from_files, _every),
+    Family("ST-GCN data tools", "feeder_tools_stgcn", tools.check_stgcn_tools, _every),
+    Family("ensembles", "ensemble", tools.check_ensemble, _every),
+)
+
+
+def family_of(path: Path) -> Family | None:
+    """Return the family of a file, or None if nothing in the project is about it."""
+    candidates = [family for family in FAMILIES if path.name.startswith(family.prefix)]
+    golden = Golden.open(path) if candidates else None
+    for family in candidates:
+        assert golden is not None
+        if family.wanted(golden):
+            return family
+    return None

@@ -1,0 +1,194 @@
+"""A comparison that cannot fail is worth nothing: each family is broken on purpose, and notices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from kinegraph.backbones import ctrgcn, stgcn
+from kinegraph.backbones.ten_blocks import TenBlocks
+from kinegraph.transforms import augment, sampling
+from kinegraph.transforms.tracks import FixedTracks
+
+from . import tools
+from .families import FAMILIES, family_of
+from .goldens import SMALL_COPY, Golden, run_check
+
+Patch = pytest.MonkeyPatch
+
+
+def roll_joints(x: Tensor, *_: Any) -> Tensor:
+    return x.roll(1, 3)
+
+
+def drop_second_person(x: Tensor, *_: Any) -> Tensor:
+    x = x.clone()
+    x[..., 1:] = 0
+    return x
+
+
+def reverse_time(x: Tensor, *_: Any) -> Tensor:
+    return x.flip(2)
+
+
+def stgcn_input(change: Callable[..., Tensor]) -> Callable[[Patch], None]:
+    def apply(patch: Patch) -> None:
+        fold = stgcn.fold
+        patch.setattr(stgcn, "fold", lambda x, present: fold(change(x), present))
+
+    return apply
+
+
+def ctrgcn_input(change: Callable[..., Tensor]) -> Callable[[Patch], None]:
+    def apply(patch: Patch) -> None:
+        normalise = TenBlocks.normalise
+
+        def changed(self: TenBlocks, x: Tensor, present: Tensor | None) -> Tensor:
+            return normalise(self, change(x), present)
+
+        patch.setattr(TenBlocks, "normalise", changed)
+
+    return apply
+
+
+def transpose_stgcn(patch: Patch) -> None:
+    forward = stgcn.GraphConv.forward
+
+    def changed(self: Any, x: Tensor, adjacency: Tensor) -> Tensor:
+        return forward(self, x, adjacency.transpose(1, 2))
+
+    patch.setattr(stgcn.GraphConv, "forward", changed)
+
+
+def transpose_ctrgcn(patch: Patch) -> None:
+    forward = ctrgcn.RefinedGraphConv.forward
+
+    def changed(self: Any, x: Tensor) -> Tensor:
+        original = self.adjacency.data
+        self.adjacency.data = original.transpose(1, 2).contiguous()
+        y = forward(self, x)
+        self.adjacency.data = original
+        return y
+
+    patch.setattr(ctrgcn.RefinedGraphConv, "forward", changed)
+
+
+def output(change: Callable[..., Tensor]) -> Callable[[Patch], None]:
+    """Change what a pipeline gives, (N, C, T, V, M)."""
+
+    def apply(patch: Patch) -> None:
+        dense = FixedTracks.dense
+        patch.setattr(FixedTracks, "dense", lambda self: change(dense(self)))
+
+    return apply
+
+
+def align_corners(patch: Patch) -> None:
+    """Resize so that the first and the last frame stay: the other convention of interpolation."""
+
+    def changed(crop: Tensor, length: int) -> tuple[Tensor, Tensor]:
+        steps = torch.arange(length) / (length - 1)
+        position = steps * (crop[:, None] - 1)
+        frame = position.floor().clamp(max=crop[:, None] - 1)
+        return frame.to(torch.int64), position - frame
+
+    patch.setattr(sampling, "resize_positions", changed)
+
+
+def turn_backwards(patch: Patch) -> None:
+    matrices = augment.rotation_matrices
+    patch.setattr(augment, "rotation_matrices", lambda a: matrices(a).transpose(1, 2))
+
+
+def transpose_graphs(patch: Patch) -> None:
+    partition, directed = tools.partition, tools.directed
+    patch.setattr(tools, "partition", lambda *a, **k: partition(*a, **k).swapaxes(1, 2))
+    patch.setattr(tools, "directed", lambda skeleton: directed(skeleton).swapaxes(1, 2))
+
+
+def true_partition(patch: Patch) -> None:
+    partition = tools.partition
+    patch.setattr(tools, "partition", lambda *a, original: partition(*a, original=False))
+
+
+def match_nobody(patch: Patch) -> None:
+    patch.setattr(tools, "match_people", lambda poses, original: poses)
+
+
+def equal_weights(patch: Patch) -> None:
+    patch.setattr(tools, "preset_weights", lambda name, streams: (1.0,) * len(streams))
+
+
+@dataclass(frozen=True)
+class Breakage:
+    """Something wrong, and the comparisons that must notice."""
+
+    family: str
+    how: str
+    apply: Callable[[Patch], None]
+    noticed_by: tuple[str, ...]
+
+
+STGCN = ("logits_x100", "feature_sub_x100", "intensity_x100", "ef_output_sub")
+CTRGCN = ("l1_mean_tv", "l10_mean_tv", "logits", "logits_T13", "logits_kept")
+BREAKAGES = [
+    Breakage("graphs of ST-GCN", "transposed", transpose_graphs, ("ntu-rgb+d|spatial|hop1|dil1",)),
+    Breakage(
+        "graphs of ST-GCN", "true distances", true_partition, ("openpose|spatial|hop1|dil1",)
+    ),
+    Breakage("graphs of CTR-GCN", "transposed", transpose_graphs, ("ntu_A", "ucla_A")),
+    Breakage("ST-GCN", "graph transposed", transpose_stgcn, STGCN),
+    Breakage("ST-GCN", "second person dropped", stgcn_input(drop_second_person), STGCN),
+    Breakage("ST-GCN", "joints rolled", stgcn_input(roll_joints), STGCN),
+    Breakage("ST-GCN", "time reversed", stgcn_input(reverse_time), STGCN),
+    Breakage("ST-GCN in training", "graph transposed", transpose_stgcn, ("losses", "grad_norms")),
+    Breakage(
+        "ST-GCN in training", "joints rolled", stgcn_input(roll_joints), ("data_bn_running_mean",)
+    ),
+    Breakage("CTR-GCN", "graph transposed", transpose_ctrgcn, CTRGCN[:4]),
+    Breakage("CTR-GCN", "second person dropped", ctrgcn_input(drop_second_person), CTRGCN),
+    Breakage("CTR-GCN", "joints rolled", ctrgcn_input(roll_joints), CTRGCN),
+    Breakage("CTR-GCN", "time reversed", ctrgcn_input(reverse_time), CTRGCN[1:]),
+    Breakage("CTR-GCN in FR-Head", "joints rolled", ctrgcn_input(roll_joints), CTRGCN),
+    Breakage("NTU crop and rotation", "corners aligned", align_corners, ("out0", "out2", "out6")),
+    Breakage("NTU crop and rotation", "joints rolled", output(roll_joints), ("out1", "out3")),
+    Breakage("NTU feeder", "corners aligned", align_corners, ("out_test", "out_train")),
+    Breakage("NTU feeder", "turned backwards", turn_backwards, ("out_train_rot_bone_vel",)),
+    Breakage("NTU feeder", "second person dropped", output(drop_second_person), ("out_test",)),
+    Breakage("NTU feeder from raw", "joints rolled", output(roll_joints), ("train_joint_rot",)),
+    Breakage("NTU feeder from raw", "turned backwards", turn_backwards, ("rot_only",)),
+    Breakage(
+        "FR-Head augmentation", "joints rolled", output(roll_joints),
+        ("out_random_scale", "out_random_mask", "out_random_rot", "batch_bonevel"),
+    ),
+    Breakage("NW-UCLA feeder", "turned backwards", turn_backwards, ("train_joint",)),
+    Breakage("NW-UCLA feeder", "joints rolled", output(roll_joints), ("val_joint",)),
+    Breakage("NW-UCLA from files", "time reversed", output(reverse_time), ("test_joint",)),
+    Breakage("ST-GCN data tools", "people unmatched", match_nobody, ("match_out",)),
+    Breakage("ST-GCN data tools", "joints rolled", output(roll_joints), ("random_move_mt3",)),
+    Breakage("ensembles", "equal weights", equal_weights, ("FR-Head|ntu/xsub|4 top1",)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "breakage", BREAKAGES, ids=[f"{broken.family}, {broken.how}" for broken in BREAKAGES]
+)
+def test_a_broken_part_is_noticed(breakage: Breakage, monkeypatch: Patch) -> None:
+    family = next(family for family in FAMILIES if family.name == breakage.family)
+    paths = [path for path in sorted(SMALL_COPY.glob("*.npz")) if family_of(path) is family]
+    # Of the networks, the file with two people whose graph is not only identities.
+    path = next((path for path in paths if path.name.startswith("ctrgcn_ntu")), paths[0])
+    breakage.apply(monkeypatch)
+    outcome = run_check(Golden.open(path), family.check)
+    noticed = {line.split(": ")[0] for line in outcome.failures}
+    missed = [name for name in breakage.noticed_by if name not in noticed]
+    assert not missed, f"{missed} did not notice; {sorted(noticed)} did"
+
+
+def test_every_family_is_broken_once() -> None:
+    assert {broken.family for broken in BREAKAGES} == {family.name for family in FAMILIES}
