@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,20 @@ def test_mistakes_are_one_line(
     assert captured.err.count("\n") == 1
     assert complaint in captured.err
     assert list(Path.cwd().iterdir()) == []
+
+
+def test_recordings_are_drawn_without_a_store_and_empty_ones_refused(
+    store: Path, capsys: Capture
+) -> None:
+    for action, value in ((1, 1.0), (2, 0.0)):
+        joints = np.full((4, 20, 3), value) * np.arange(20)[:, None]
+        content = {"skeletons": joints.tolist(), "label": action}
+        Path(f"a{action:02}_s01_e00_v01.json").write_text(json.dumps(content), encoding="utf-8")
+    assert main(["show", "a01_s01_e00_v01.json", "--out", "a.png"]) == 0
+    assert "pick up with one hand" in capsys.readouterr().out
+    assert main(["show", ".", "--clip", "a02_s01_e00_v01", "--out", "b.png"]) == 2
+    assert "'a02_s01_e00_v01' is empty" in capsys.readouterr().err
+    assert not Path("b.png").exists()
 
 
 def test_nothing_is_overwritten_without_force(store: Path, capsys: Capture) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,13 @@ import pytest
 from PIL import Image
 
 from kinegraph.data.clip import Clip, Track
+from kinegraph.data.formats import open_recordings
 from kinegraph.errors import ClipError, OutputError, RecipeError
 from kinegraph.inference.colours import PALETTE, bone_side, rgb
 from kinegraph.inference.draw import draw_strip, save_figure, save_gif
 from kinegraph.inference.layout_sheet import draw_layout, rest_pose
 from kinegraph.inference.scene import make_scene, project
-from kinegraph.skeleton import Skeleton, layout_names, load_layout
+from kinegraph.skeleton import Skeleton, layout_names, load_layout, parse_layout
 
 
 def standing(skeleton: Skeleton, frames: int = 6, *, name: str = "clip", persons: int = 1) -> Clip:
@@ -236,3 +238,37 @@ def test_layout_drawing_names_every_joint() -> None:
         assert texts >= set(skeleton.joints) | {str(j) for j in range(skeleton.joint_count)}
     pose = standing(load_layout("coco17")).tracks[0].joints[0]
     assert draw_layout(load_layout("coco17"), pose).axes
+
+
+def test_the_guides_own_layout_can_be_read_and_drawn() -> None:
+    guide = Path(__file__).parents[2] / "docs" / "guides" / "layouts.md"
+    text = guide.read_text(encoding="utf-8").split("```toml\n")[1].split("```")[0]
+    skeleton = parse_layout(text, where=str(guide))
+    assert draw_layout(skeleton).axes
+    rows = [line.split("|") for line in guide.read_text(encoding="utf-8").splitlines()]
+    rows = [[cell.strip(" `") for cell in row] for row in rows if len(row) == 7]
+    table = {row[1]: (int(row[2]), row[4]) for row in rows if row[2].isdigit()}
+    layouts = map(load_layout, layout_names())
+    assert table == {one.name: (one.joint_count, one.coordinates.up) for one in layouts}
+
+
+@pytest.mark.shared
+def test_left_is_left_in_real_recordings(shared_folder: Path) -> None:
+    """A person's left is up x forward, and toes point forward."""
+    skeleton = load_layout("ucla20")
+    hips, feet, ankles = (
+        [skeleton.joints.index(f"{side} {joint}") for side in ("left", "right")]
+        for joint in ("hip", "foot", "ankle")
+    )
+    upright, left = [], []
+    with open_recordings(shared_folder / "data" / "nw-ucla" / "all_sqe.zip") as recordings:
+        for recording in islice(recordings.items, 0, None, 40):
+            joints = recording.read().tracks[0].joints.astype(np.float64)
+            forward = (joints[:, feet] - joints[:, ankles]).sum(1)
+            across = joints[:, hips[0]] - joints[:, hips[1]]
+            left.append(np.mean((np.cross([0, 1, 0], forward) * across).sum(1) > 0))
+            points = project(joints, skeleton)
+            head = points[:, skeleton.joints.index("head"), 1]
+            upright.append(np.mean(head > points[:, feet, 1].max(1)))
+    assert np.mean(left) > 0.8
+    assert np.mean(upright) > 0.95

@@ -29,7 +29,7 @@ CLASSES = ("wave", "clap", "fall")
 def save_tiny(
     path: Path, skeleton: Skeleton, *, quirks: str = "none", stream: str = "bone", ema: bool = False
 ) -> Path:
-    """Write the checkpoint of an untrained, narrow ST-GCN for up to two people."""
+    """Write the checkpoint of a narrow ST-GCN for up to two people, whose scores differ by clip."""
     recipe = parse_recipe(
         {
             "stream": stream,
@@ -45,6 +45,13 @@ def save_tiny(
     torch.manual_seed(1)
     objective = make_objective(recipe, skeleton, len(CLASSES), persons=2)
     torch.nn.init.normal_(objective.get_submodule("head").weight, std=3.0)
+    # Batch statistics as after training; without them the signal of a clip dies away.
+    for module in objective.modules():
+        if hasattr(module, "momentum"):
+            module.momentum = 1.0
+    x = torch.randn(8, skeleton.coordinates.channels, 8, skeleton.joint_count, 2)
+    with torch.no_grad():
+        objective.train().logits(x, torch.ones(8, 2, dtype=torch.bool))
     state = objective.state_dict()
     tensors = {f"model/{name}": value for name, value in state.items()}
     if ema:
@@ -95,7 +102,7 @@ def test_scores_equal_those_of_testing(
     data.rows["test"] = np.arange(len(clips))
     loader = data.testing_loader("test", 64, torch.device("cpu"))
     expected = score_clips(checkpoint.build(), loader)
-    assert np.ptp(expected, axis=1).min() > 0.01
+    assert np.ptp(expected, axis=0).min() > 0.5  # the scores do tell clips apart
 
     predictor = Predictor.from_run(path)
     np.testing.assert_allclose(predictor.logits(clips, skeleton), expected, rtol=1e-5, atol=1e-5)

@@ -165,5 +165,6 @@ def _print_table(answers: list[tuple[Sample, Prediction]], top: int) -> None:
         for label, probability in pairs:
             table.add_row(*head, escape(label), f"{probability:.1%}")
             head = [""] * len(head)
-        table.add_section()
+        if top > 1:
+            table.add_section()
     console().print(table)

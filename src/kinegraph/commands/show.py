@@ -103,12 +103,10 @@ def _show_layout(arguments: Arguments, name: str) -> str:
 
 def _show_clip(arguments: Arguments, source: Path) -> str:
     from kinegraph.inference.sources import pick
-    from kinegraph.transforms import check_stream
 
     given = [arguments.clip, arguments.index, arguments.class_name]
     if sum(value is not None for value in given) > 1:
         raise RecipeError("--clip, --index and --class exclude each other; give one of them")
-    check_stream(arguments.stream)
     clip, skeleton, class_names = pick(
         source,
         name=arguments.clip,
