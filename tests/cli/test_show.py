@@ -60,6 +60,7 @@ def test_clip_by_name_index_and_class(store: Path, capsys: Capture) -> None:
         assert capsys.readouterr().out.startswith(f"{name}: ")
 
 
+@pytest.mark.slow
 def test_long_recordings_leave_out_frames_and_keep_their_speed(store: Path) -> None:
     assert main(["show", str(store), "--clip", "long", "--fps", "30"]) == 0
     with Image.open("long.gif") as image:
