@@ -169,6 +169,7 @@ def test_gif_has_one_picture_a_frame_both_sides_in_colour_and_the_speed(tmp_path
     with Image.open(path) as image:
         assert image.n_frames == 12
         assert seen_colours(image) >= inks(0) | inks(1)
+        assert image.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
         total = 0
         for frame in range(12):
             image.seek(frame)

@@ -44,6 +44,7 @@ def gif_palette() -> Image.Image:
     inks = rgb([INK, FAINT, "black", *(colour for style in PALETTE for colour in style.values())])
     steps = np.linspace(0, 1, 21)[:, None, None]
     colours = ((1 - steps) * inks + steps).reshape(-1, 3)  # 21 steps of 12 inks: 252 of 256
+    colours[colours.min(axis=1) > 0.97] = 1  # Pillow takes what is nearly white for white
     image = Image.new("P", (1, 1))
     image.putpalette((colours * 255).round().astype(np.uint8).tobytes())
     return image
