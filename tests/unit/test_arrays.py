@@ -99,6 +99,7 @@ def test_objects_are_refused_and_never_unpickled(tmp_path: Path) -> None:
         with_shape("(3,)"),
         with_shape("(1,)"),
         with_shape("(2"),
+        with_shape("(1,)}\nif 1:\n    a\n  b\n"),
         npy_bytes(np.arange(5.0))[:-1],
         npy_bytes(np.arange(5.0)) + b"\0",
         npy_bytes(np.arange(5.0))[:40],

@@ -273,7 +273,7 @@ def x5(clips: int = 3, frames: int = 6, persons: int = 2, joints: int = 17) -> n
 def test_arrays_with_everything(tmp_path: Path) -> None:
     x = x5()
     x[0, :, 4:] = 0  # four frames
-    x[1, :, :, :, 1] = 0  # one person
+    x[1, :, :, :, 0] = 0  # nobody but the second person
     x[2, :, :2, :, 0] = 0  # the first person comes later
     file = own(
         tmp_path / "mine.npz", x=x, label=[1, 0, 1], subject=[3, 4, 5], camera=[1, 1, 2],
@@ -291,6 +291,7 @@ def test_arrays_with_everything(tmp_path: Path) -> None:
     assert [track.joints.shape for track in first.tracks] == [(4, 17, 3)] * 2
     np.testing.assert_array_equal(first.tracks[1].joints, x[0, :, :4, :, 1].transpose(1, 2, 0))
     assert [track.person for track in second.tracks] == [0]
+    np.testing.assert_array_equal(second.tracks[0].joints, x[1, ..., 1].transpose(1, 2, 0))
     assert [(track.first, len(track.joints)) for track in third.tracks] == [(2, 4), (0, 6)]
 
 

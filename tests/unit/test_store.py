@@ -188,6 +188,16 @@ def test_force_replaces_a_store_and_nothing_else(store: Store) -> None:
     assert len(write(precious, a_clip(), force=True)) == 1  # an empty folder holds nothing
 
 
+def test_the_current_folder_may_become_a_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with create_store(Path(), UCLA, CLASSES, source="a test", force=True) as writer:
+        writer.add(a_clip())
+    assert len(open_store(tmp_path / "here")) == 1
+
+
 def test_names_that_are_no_text_can_be_left_out(tmp_path: Path) -> None:
     with create_store(tmp_path / "store", UCLA, CLASSES, source="x\udc80") as writer:
         writer.add(a_clip())
