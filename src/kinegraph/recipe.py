@@ -89,6 +89,8 @@ class TrainingConfig(Config):
     """Leave out a last, smaller batch."""
     balanced: bool = False
     """Show every class equally often."""
+    shuffle_labels: bool = False
+    """Control: train on shuffled labels; the accuracy must fall to chance."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Arithmetic of the forward pass."""
     ema: float | None = Field(None, gt=0, lt=1)

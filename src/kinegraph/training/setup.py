@@ -50,9 +50,13 @@ class RunData:
         if missing:
             raise RecipeError(f"the objective wants transforms for view '{missing[0]}'")
         training = self.recipe.training
+        labels = self.store.clips["label"].copy()
+        if training.shuffle_labels:
+            random = np.random.default_rng([self.recipe.seed, 0x5348])
+            labels[self.rows["train"]] = random.permutation(labels[self.rows["train"]])
         loader = ClipLoader(
             self.reader,
-            self.store.clips["label"],
+            labels,
             self.rows["train"],
             self.pipelines,
             views=views,
