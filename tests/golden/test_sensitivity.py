@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kinegraph.backbones import ctrgcn, stgcn
 from kinegraph.backbones.ten_blocks import TenBlocks
-from kinegraph.transforms import augment, sampling
+from kinegraph.transforms import augment, normalise, sampling
 from kinegraph.transforms.tracks import FixedTracks
 
 from . import tools
@@ -102,7 +102,8 @@ def align_corners(patch: Patch) -> None:
 
 def turn_backwards(patch: Patch) -> None:
     matrices = augment.rotation_matrices
-    patch.setattr(augment, "rotation_matrices", lambda a: matrices(a).transpose(1, 2))
+    for module in (augment, normalise):
+        patch.setattr(module, "rotation_matrices", lambda a: matrices(a).transpose(1, 2))
 
 
 def transpose_graphs(patch: Patch) -> None:

@@ -155,5 +155,5 @@ class STGCN(Backbone):
         """Normalise every coordinate of every joint over rows and frames."""
         rows, channels, frames, joints = x.shape
         flat = x.permute(0, 3, 1, 2).reshape(rows, joints * channels, frames)
-        flat = self.input_norm(flat)
-        return flat.view(rows, joints, channels, frames).permute(0, 2, 3, 1)
+        normalised: Tensor = self.input_norm(flat)
+        return normalised.view(rows, joints, channels, frames).permute(0, 2, 3, 1)

@@ -107,5 +107,5 @@ class TenBlocks(nn.Module):
         weight = None
         if present is not None:  # (N, M) -> (N, M*V*C, 1)
             weight = present.to(x.dtype).repeat_interleave(joints * channels, dim=1)[:, :, None]
-        flat = self.input_norm(flat, weight)
-        return flat.view(clips, persons, joints, channels, frames).permute(0, 3, 4, 2, 1)
+        normalised: Tensor = self.input_norm(flat, weight)
+        return normalised.view(clips, persons, joints, channels, frames).permute(0, 3, 4, 2, 1)

@@ -15,8 +15,11 @@ from torch import Tensor
 
 from kinegraph.batch import Batch
 from kinegraph.data.store import Store
+from kinegraph.errors import ClipError
 from kinegraph.transforms.pipeline import Pipeline
 from kinegraph.transforms.tracks import RaggedTracks
+
+MAX_TURNS = 1 << 20  # occurrences of a clip in one epoch that have draws of their own
 
 
 class TrackReader:
@@ -27,6 +30,9 @@ class TrackReader:
         persons: M, person slots; people beyond them are left out.
         count_nonzero: Length of a clip is the number of its frames that are not all zero, as the
             originals count (``quirks: original``), instead of its true length.
+
+    Raises:
+        ClipError: The people of a clip are all in slots beyond ``persons``.
     """
 
     def __init__(self, store: Store, persons: int, *, count_nonzero: bool = False) -> None:
@@ -37,6 +43,13 @@ class TrackReader:
         self._starts = torch.from_numpy(
             np.searchsorted(kept["clip"], np.arange(len(store) + 1)).astype(np.int64)
         )
+        empty = np.flatnonzero(np.diff(self._starts.numpy()) == 0)
+        if len(empty):
+            name = store.clips["name"][empty[0]]
+            raise ClipError(
+                f"clip '{name}' has people only beyond the first {persons} person slots: raise"
+                " the number of persons"
+            )
         self._fields = {
             name: torch.from_numpy(kept[name].astype(np.int64))
             for name in ("offset", "length", "first", "person")
@@ -155,7 +168,7 @@ class ClipLoader:
         for begin in range(skip * self.batch_size, self.clips_per_epoch, self.batch_size):
             part = slice(begin, min(begin + self.batch_size, self.clips_per_epoch))
             # Every occurrence of a clip in an epoch has draws of its own.
-            times = epoch * 4096 + torch.from_numpy(turns[part])
+            times = epoch * MAX_TURNS + torch.from_numpy(turns[part])
             yield self.batch(torch.from_numpy(rows[part]), times)
 
     def batch(self, rows: Tensor, epoch: int | Tensor = 0) -> tuple[Batch, ...]:

@@ -20,7 +20,8 @@ Matrices = NDArray[np.float64]
 def normalise_columns(matrix: Matrices) -> Matrices:
     """Divide every column by its sum; all-zero columns stay zero."""
     sums = matrix.sum(axis=-2, keepdims=True)
-    return np.divide(matrix, sums, out=np.zeros_like(matrix), where=sums > 0)
+    normalised: Matrices = np.divide(matrix, sums, out=np.zeros_like(matrix), where=sums > 0)
+    return normalised
 
 
 def partition(

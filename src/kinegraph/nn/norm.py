@@ -20,16 +20,17 @@ class BatchNorm(nn.BatchNorm1d):
             return super().forward(x)
         axes = [axis for axis in range(x.ndim) if axis != 1]
         shape = [1, -1, *([1] * (x.ndim - 2))]
-        weight = weight.expand_as(x)
+        precise = x.float()  # sums of half-precision numbers would lose too much
+        weight = weight.float().expand_as(x)
         total = weight.sum(axes)  # (C,)
         divisor = total.clamp(min=1e-12)
-        mean = (x * weight).sum(axes) / divisor
-        centred = x - mean.view(shape)
+        mean = (precise * weight).sum(axes) / divisor
+        centred = precise - mean.view(shape)
         variance = (centred.square() * weight).sum(axes) / divisor
         with torch.no_grad():
             self._update(mean, variance, total)
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        return centred * scale.view(shape) + self.bias.view(shape)
+        return (centred * scale.view(shape) + self.bias.view(shape)).to(x.dtype)
 
     def _update(self, mean: Tensor, variance: Tensor, total: Tensor) -> None:
         """Move the running statistics of channels that were seen at all."""

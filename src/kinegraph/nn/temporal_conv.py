@@ -31,7 +31,8 @@ class TemporalConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(R, C_in, T, V) -> (R, C, T', V)."""
-        return self.norm(self.conv(x))
+        y: Tensor = self.norm(self.conv(x))
+        return y
 
 
 class MultiScaleTemporalConv(nn.Module):

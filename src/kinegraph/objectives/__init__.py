@@ -24,7 +24,8 @@ class ClassifyConfig(Config):
     dropout: float = Field(0.0, ge=0, lt=1)
     """On the pooled feature, before the head."""
     head_deviation: float | None = Field(None, gt=0)
-    """Standard deviation of the head's starting weights; default: sqrt(2 / classes)."""
+    """Standard deviation of the head's starting weights, its bias then zero (ST-GCN: 0.02);
+    default: sqrt(2 / classes), as CTR-GCN."""
 
 
 def _build_classify(

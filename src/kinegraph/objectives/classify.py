@@ -22,7 +22,8 @@ class Classify(Objective):
         num_classes: Number of classes.
         label_smoothing: Share of the target that is spread over all classes.
         dropout: On the pooled feature.
-        head_deviation: Of the head's starting weights; default sqrt(2 / classes), as CTR-GCN.
+        head_deviation: Of the head's starting weights, with a zero bias as ST-GCN has it; default:
+            sqrt(2 / classes) and the usual bias of a linear layer, as CTR-GCN.
         count_absent: Absent people are averaged in like present ones, as the originals do.
     """
 
@@ -43,6 +44,8 @@ class Classify(Objective):
         self.label_smoothing = label_smoothing
         self.count_absent = count_absent
         normal(self.head.weight, head_deviation or math.sqrt(2 / num_classes))
+        if head_deviation:
+            nn.init.zeros_(self.head.bias)
 
     def forward(self, *batches: Batch) -> dict[str, Tensor]:
         """Return ``loss`` (mean cross-entropy) and ``accuracy`` of one view."""

@@ -7,9 +7,9 @@ then any that work on batches of fixed length. The stream is made last.
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from kinegraph.errors import RecipeError, unknown
 from kinegraph.registry import Component, Config
@@ -39,16 +39,30 @@ def check_stream(stream: str) -> str:
     return stream
 
 
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+def _check_order(name: str, low: float, high: float) -> None:
+    if low > high:
+        raise ValueError(f"{name} goes from {low:g} down to {high:g}; the smaller one comes first")
+
+
 class CropResizeConfig(Config):
     """Take a part of each clip and resize it in time by linear interpolation."""
 
     name: Literal["crop_resize"] = "crop_resize"
     length: int = Field(64, ge=1)
     """T, frames after sampling."""
-    proportion: float | tuple[float, float] = 0.95
+    proportion: Share | tuple[Share, Share] = 0.95
     """One number: the middle part of the clip. Two: a random part between them."""
     minimum: int = Field(64, ge=1)
     """A random part has at least this many frames, as far as the clip has them."""
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if isinstance(self.proportion, tuple):
+            _check_order("proportion", *self.proportion)
+        return self
 
 
 class PickFramesConfig(Config):
@@ -87,6 +101,11 @@ class ScaleConfig(Config):
     """Smallest factor."""
     high: float = Field(1.1, gt=0)
     """Largest factor."""
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        _check_order("the factor", self.low, self.high)
+        return self
 
 
 class MirrorConfig(Config):
@@ -150,6 +169,11 @@ class TurnViewConfig(Config):
     high: float = Field(1.5, gt=0)
     """Largest scale."""
 
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        _check_order("the scale", self.low, self.high)
+        return self
+
 
 class MinMaxConfig(Config):
     """Stretch each axis of each clip to [-1, 1]."""
@@ -204,15 +228,15 @@ def _build_augmentation(config: Any, skeleton: Skeleton, original: bool) -> Any:
 
 
 def _build_normalisation(config: Any, skeleton: Skeleton, original: bool) -> Any:
-    from kinegraph.transforms import augment
+    from kinegraph.transforms import normalise
 
     match config:
         case CentreConfig():
-            return augment.Centre(_joint(skeleton, config.joint), move_missing=original)
+            return normalise.Centre(_joint(skeleton, config.joint), move_missing=original)
         case TurnViewConfig():
-            return augment.TurnView(config.degrees, config.low, config.high)
+            return normalise.TurnView(config.degrees, config.low, config.high)
         case _:
-            return augment.MinMax()
+            return normalise.MinMax()
 
 
 def _component(config: type[Config], build: Any) -> Component:

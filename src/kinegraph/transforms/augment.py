@@ -1,8 +1,8 @@
 """Geometric augmentation of people: pure functions first, then thin transforms that draw for them.
 
 Every transform draws its parameters (`draw`) and applies them (`apply`), so that stored draws can
-be replayed. ``stage`` says what it needs: ``clip`` whole ragged clips, ``batch`` clips of T frames.
-Points are the leading axes of C; a confidence axis is never touched.
+be replayed. All of them work on clips of T frames (``stage`` is ``batch``); what needs whole clips
+stands in ``normalise``. Points are the leading axes of C; a confidence axis is never touched.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from kinegraph.errors import LayoutError
 from kinegraph.skeleton import Skeleton
 from kinegraph.transforms.random import ClipRandom
-from kinegraph.transforms.tracks import FixedTracks, RaggedTracks
+from kinegraph.transforms.tracks import FixedTracks
 
 
 def rotation_matrices(angles: Tensor) -> Tensor:
@@ -48,6 +47,17 @@ def _fit(matrices: Tensor, skeleton: Skeleton) -> Tensor:
     """Restrict 3D matrices to the layout's positions: a 2D layout turns in its plane."""
     size = skeleton.coordinates.positions
     return matrices[:, :size, :size]
+
+
+def missing_points(joints: Tensor, skeleton: Skeleton) -> Tensor:
+    """Return (..., T, V, 1) bool: what a sampled track has no measurement of.
+
+    Points without any confidence, where the layout has one; otherwise frames that are all zero.
+    Single joints at zero may be real there: a centred joint lies at the origin.
+    """
+    if skeleton.coordinates.positions < joints.shape[-1]:
+        return joints[..., -1:] == 0
+    return (joints == 0).all(-1, keepdim=True).all(-2, keepdim=True)
 
 
 @dataclass(frozen=True)
@@ -118,7 +128,7 @@ class Mirror:
 
 @dataclass(frozen=True)
 class Noise:
-    """Add independent normal noise to every coordinate of every person that is there."""
+    """Add independent normal noise to every coordinate of what is there, see `missing_points`."""
 
     stage = "batch"
     deviation: float
@@ -135,7 +145,8 @@ class Noise:
         shape = (tracks.clips, tracks.persons, *tracks.joints.shape[1:3], size)
         noise = draws["noise"].view(shape)[tracks.clip, tracks.person]  # (R, T, V, D)
         joints = tracks.joints.clone()
-        joints[..., :size] += self.deviation * noise
+        there = ~missing_points(joints, tracks.skeleton)
+        joints[..., :size] += self.deviation * noise * there
         return replace(tracks, joints=joints)
 
 
@@ -147,7 +158,7 @@ class RandomMove:
     nodes they are interpolated linearly.
 
     Source: ``random_move`` of ST-GCN.
-    Differs from the original: what is missing (all-zero joints, padding, absent people) stays zero
+    Differs from the original: what is missing (see `missing_points`; absent people too) stays zero
     unless ``move_missing`` (``quirks: original``) is set.
     """
 
@@ -183,7 +194,7 @@ class RandomMove:
         joints[..., 0] = cos * x - sin * y + path["shift_x"][row][..., None]
         joints[..., 1] = sin * x + cos * y + path["shift_y"][row][..., None]
         if not self.move_missing:
-            missing = (tracks.joints == 0).all(-1, keepdim=True)
+            missing = missing_points(tracks.joints, tracks.skeleton)
             joints = torch.where(missing, tracks.joints, joints)
         return replace(tracks, joints=joints)
 
@@ -258,98 +269,3 @@ class MaskFrames:
         keep = tracks.joints.new_ones(tracks.clips, tracks.joints.shape[1])
         keep.scatter_(1, draws["frame"], 0.0)
         return replace(tracks, joints=tracks.joints * keep[tracks.clip][:, :, None, None])
-
-
-@dataclass(frozen=True)
-class Centre:
-    """Subtract, from every frame and person, one joint of the first person in its first frame.
-
-    Differs from the original: missing (all-zero) joints stay zero unless ``move_missing``
-    (``quirks: original``) is set.
-    """
-
-    stage = "clip"
-    joint: int
-    move_missing: bool = False
-
-    def draw(self, random: ClipRandom, tracks: RaggedTracks) -> dict[str, Tensor]:
-        """Nothing is drawn."""
-        return {}
-
-    def apply(self, tracks: RaggedTracks, draws: dict[str, Tensor]) -> RaggedTracks:
-        """Shift each clip."""
-        size = tracks.skeleton.coordinates.positions
-        origin = tracks.joints[tracks.offset[tracks.leading()], self.joint, :size]  # (N, D)
-        joints = tracks.joints.clone()
-        joints[..., :size] -= origin[tracks.clip_of_frame()][:, None, :]
-        if not self.move_missing:
-            missing = (tracks.joints == 0).all(-1, keepdim=True)
-            joints = joints.masked_fill(missing, 0.0)
-        return replace(tracks, joints=joints)
-
-
-@dataclass(frozen=True)
-class TurnView:
-    """Turn each clip about x and y by whole degrees and scale it, as if seen by another camera.
-
-    Source: the view augmentation of the NW-UCLA pipeline of CTR-GCN: row vectors times
-    Ry·(Rx·S), angles in whole degrees within ±60 (both ends), scale in 0.5 .. 1.5.
-    """
-
-    stage = "clip"
-    degrees: int
-    low: float
-    high: float
-
-    def draw(self, random: ClipRandom, tracks: RaggedTracks) -> dict[str, Tensor]:
-        """Return (N, 2) ``degrees`` about x and y and (N,) ``scale``."""
-        degrees = random.below(2 * self.degrees + 1, 2) - self.degrees
-        return {"degrees": degrees, "scale": random.between(self.low, self.high)[:, 0]}
-
-    def apply(self, tracks: RaggedTracks, draws: dict[str, Tensor]) -> RaggedTracks:
-        """Multiply every point by its clip's matrix."""
-        if tracks.skeleton.coordinates.positions != 3:
-            raise LayoutError(
-                f"turn_view needs 3D joints, layout '{tracks.skeleton.name}' is 2D: use rotate"
-            )
-        angles = torch.zeros(len(tracks.frames), 3, device=tracks.joints.device)
-        angles[:, :2] = draws["degrees"] * (math.pi / 180)
-        # Row vectors times Ry·Rx are column vectors times its transpose.
-        turn = rotation_matrices(angles).transpose(1, 2) * draws["scale"][:, None, None]
-        frames = tracks.clip_of_frame()
-        return replace(tracks, joints=transform_points(tracks.joints, turn[frames].float()))
-
-
-@dataclass(frozen=True)
-class MinMax:
-    """Stretch each axis of each clip to [-1, 1], over all its frames, joints and people.
-
-    Source: the NW-UCLA pipeline of CTR-GCN.
-    Differs from the original: an axis without any extent becomes 0 instead of NaN.
-    """
-
-    stage = "clip"
-
-    def draw(self, random: ClipRandom, tracks: RaggedTracks) -> dict[str, Tensor]:
-        """Nothing is drawn."""
-        return {}
-
-    def apply(self, tracks: RaggedTracks, draws: dict[str, Tensor]) -> RaggedTracks:
-        """Normalise each clip."""
-        size = tracks.skeleton.coordinates.positions
-        clip = tracks.clip_of_frame()
-        points = tracks.joints[..., :size]
-        ends = []
-        for reduce, extreme in (("amin", points.amin(1)), ("amax", points.amax(1))):  # (F, D)
-            empty = points.new_zeros(len(tracks.frames), size)
-            ends.append(
-                empty.scatter_reduce(
-                    0, clip[:, None].expand_as(extreme), extreme, reduce, include_self=False
-                )
-            )
-        low, high = ends  # (N, D)
-        extent = (high - low)[clip][:, None, :]
-        scaled = (points - low[clip][:, None, :]) / extent.clamp(min=1e-12) * 2 - 1
-        joints = tracks.joints.clone()
-        joints[..., :size] = torch.where(extent > 0, scaled, 0.0)
-        return replace(tracks, joints=joints)

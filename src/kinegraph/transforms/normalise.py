@@ -1,0 +1,112 @@
+"""What is done to whole ragged clips before frames are sampled: centring, viewing, scaling.
+
+Transforms as in ``augment``, but their ``stage`` is ``clip``. They get compacted tracks.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from kinegraph.errors import LayoutError
+from kinegraph.transforms.augment import rotation_matrices, transform_points
+from kinegraph.transforms.random import ClipRandom
+from kinegraph.transforms.tracks import RaggedTracks
+
+
+@dataclass(frozen=True)
+class Centre:
+    """Subtract, from every frame and person, one joint of the first person in its first frame.
+
+    Differs from the original: missing (all-zero) joints stay zero unless ``move_missing``
+    (``quirks: original``) is set.
+    """
+
+    stage = "clip"
+    joint: int
+    move_missing: bool = False
+
+    def draw(self, random: ClipRandom, tracks: RaggedTracks) -> dict[str, Tensor]:
+        """Nothing is drawn."""
+        return {}
+
+    def apply(self, tracks: RaggedTracks, draws: dict[str, Tensor]) -> RaggedTracks:
+        """Shift each clip."""
+        size = tracks.skeleton.coordinates.positions
+        origin = tracks.joints[tracks.offset[tracks.leading()], self.joint, :size]  # (N, D)
+        joints = tracks.joints.clone()
+        joints[..., :size] -= origin[tracks.clip_of_frame()][:, None, :]
+        if not self.move_missing:
+            missing = (tracks.joints == 0).all(-1, keepdim=True)
+            joints = joints.masked_fill(missing, 0.0)
+        return replace(tracks, joints=joints)
+
+
+@dataclass(frozen=True)
+class TurnView:
+    """Turn each clip about x and y by whole degrees and scale it, as if seen by another camera.
+
+    Source: the view augmentation of the NW-UCLA pipeline of CTR-GCN: row vectors times
+    Ry·(Rx·S), angles in whole degrees within ±60 (both ends), scale in 0.5 .. 1.5.
+    """
+
+    stage = "clip"
+    degrees: int
+    low: float
+    high: float
+
+    def draw(self, random: ClipRandom, tracks: RaggedTracks) -> dict[str, Tensor]:
+        """Return (N, 2) ``degrees`` about x and y and (N,) ``scale``."""
+        degrees = random.below(2 * self.degrees + 1, 2) - self.degrees
+        return {"degrees": degrees, "scale": random.between(self.low, self.high)[:, 0]}
+
+    def apply(self, tracks: RaggedTracks, draws: dict[str, Tensor]) -> RaggedTracks:
+        """Multiply every point by its clip's matrix."""
+        if tracks.skeleton.coordinates.positions != 3:
+            raise LayoutError(
+                f"turn_view needs 3D joints, layout '{tracks.skeleton.name}' is 2D: use rotate"
+            )
+        angles = torch.zeros(len(tracks.frames), 3, device=tracks.joints.device)
+        angles[:, :2] = draws["degrees"] * (math.pi / 180)
+        # Row vectors times Ry·Rx are column vectors times its transpose.
+        turn = rotation_matrices(angles).transpose(1, 2) * draws["scale"][:, None, None]
+        frames = tracks.clip_of_frame()
+        return replace(tracks, joints=transform_points(tracks.joints, turn[frames].float()))
+
+
+@dataclass(frozen=True)
+class MinMax:
+    """Stretch each axis of each clip to [-1, 1], over all its frames, joints and people.
+
+    Source: the NW-UCLA pipeline of CTR-GCN.
+    Differs from the original: an axis without any extent becomes 0 instead of NaN.
+    """
+
+    stage = "clip"
+
+    def draw(self, random: ClipRandom, tracks: RaggedTracks) -> dict[str, Tensor]:
+        """Nothing is drawn."""
+        return {}
+
+    def apply(self, tracks: RaggedTracks, draws: dict[str, Tensor]) -> RaggedTracks:
+        """Normalise each clip."""
+        size = tracks.skeleton.coordinates.positions
+        clip = tracks.clip_of_frame()
+        points = tracks.joints[..., :size]
+        ends = []
+        for reduce, extreme in (("amin", points.amin(1)), ("amax", points.amax(1))):  # (F, D)
+            empty = points.new_zeros(len(tracks.frames), size)
+            ends.append(
+                empty.scatter_reduce(
+                    0, clip[:, None].expand_as(extreme), extreme, reduce, include_self=False
+                )
+            )
+        low, high = ends  # (N, D)
+        extent = (high - low)[clip][:, None, :]
+        scaled = (points - low[clip][:, None, :]) / extent.clamp(min=1e-12) * 2 - 1
+        joints = tracks.joints.clone()
+        joints[..., :size] = torch.where(extent > 0, scaled, 0.0)
+        return replace(tracks, joints=joints)
