@@ -275,7 +275,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "other tracks": (replace_array("tracks.npy", np.arange(4)), "other fields"),
     "label": (change_rows("clips.npy", "label", 1, 9), "labels outside the 2 classes"),
     "negative label": (change_rows("clips.npy", "label", 1, -2), "labels outside"),
-    "same name": (change_rows("clips.npy", "name", 0, "pair"), "two clips of the same name"),
+    "subject": (change_rows("clips.npy", "subject", 1, -2), "has numbers below -1"),
     "frames": (change_rows("clips.npy", "frames", 2, 8), "row 3 of tracks.npy points outside"),
     "offset": (change_rows("tracks.npy", "offset", 3, 10), "row 3 of tracks.npy points outside"),
     "far offset": (change_rows("tracks.npy", "offset", 0, 2**62), "row 0 of tracks.npy points"),

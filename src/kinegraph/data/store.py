@@ -73,8 +73,9 @@ class Store:
             raise StoreError(f"store '{self.path}': {error}") from error
         self.class_names = tuple(str(name) for name in self.meta["class_names"])
         self.joints = open_npy(self.path / "joints.npy", memory_map=True)
-        self.tracks = open_npy(self.path / "tracks.npy", memory_map=False)
-        self.clips = open_npy(self.path / "clips.npy", memory_map=False)
+        # Plain views of the maps: indexing a memmap object row by row is slow.
+        self.tracks = np.asarray(open_npy(self.path / "tracks.npy", memory_map=True))
+        self.clips = np.asarray(open_npy(self.path / "clips.npy", memory_map=True))
         self._check_shapes()
         self._check_tracks()
         self._check_labels()
@@ -113,11 +114,11 @@ class Store:
             self._fail(f"row {row} of tracks.npy points outside joints.npy or its clip")
 
     def _check_labels(self) -> None:
-        numbers = np.stack([self.clips[name] for name in NUMBERS])
-        if np.any(numbers < UNKNOWN) or np.any(self.clips["label"] >= len(self.class_names)):
-            self._fail(f"clips.npy has labels outside the {len(self.class_names)} classes")
-        if len(np.unique(self.clips["name"])) != len(self.clips):
-            self._fail("clips.npy has two clips of the same name")
+        classes = len(self.class_names)
+        if self.clips["label"].max() >= classes or self.clips["label"].min() < UNKNOWN:
+            self._fail(f"clips.npy has labels outside the {classes} classes")
+        if any(self.clips[name].min() < UNKNOWN for name in NUMBERS):
+            self._fail(f"clips.npy has numbers below {UNKNOWN}")
 
     def _fail(self, complaint: str) -> None:
         raise StoreError(
