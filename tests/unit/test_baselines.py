@@ -51,6 +51,7 @@ def test_resampling_is_linear_and_the_hips_start_at_the_origin(tmp_path: Path) -
     store = write(tmp_path / "s", Clip("c", (Track(x),), 5, label=0))
     found = raw_coordinates(store, np.array([0]), frames=9).reshape(1, 9, 20, 3)
     np.testing.assert_allclose(found[0, 0], x[0] - x[0, HIPS], atol=1e-5)
+    np.testing.assert_allclose(found[0, 1] - found[0, 0], 0.125, atol=1e-5)
     np.testing.assert_allclose(found[0, 4] - found[0, 0], 0.5, atol=1e-5)
     np.testing.assert_allclose(found[0, 8] - found[0, 0], 1.0, atol=1e-5)
 

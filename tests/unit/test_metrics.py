@@ -39,6 +39,10 @@ def test_ties_fall_to_the_later_class() -> None:
     assert metrics.top_k(flat, [1], 2) == 0.0
 
 
+def test_ties_among_many_classes_fall_the_same_way() -> None:
+    np.testing.assert_array_equal(metrics.ranking(np.zeros((2, 400))), [np.arange(400)] * 2)
+
+
 def test_top_five_of_three_classes_is_one() -> None:
     assert metrics.top_k(LOGITS, LABELS, 5) == 1.0
 

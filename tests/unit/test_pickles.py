@@ -176,6 +176,11 @@ def test_arrays_that_are_not_plain_numbers_are_refused(array: np.ndarray, protoc
     refused(pickle.dumps(array, protocol), "refused: it contains .*(array|Runs|system)")
 
 
+def test_number_types_with_hidden_fields_are_refused() -> None:
+    data = _array_with(b"(I1\nt")
+    refused(data.replace(b"NNNI-1", b"N(Va\ntNI-1"), "an array with named fields")
+
+
 def test_subclasses_of_arrays_are_refused() -> None:
     refused(pickle.dumps(np.ma.masked_array([1.0])), "the name 'numpy.ma")
 
