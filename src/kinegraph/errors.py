@@ -10,7 +10,14 @@ from collections.abc import Iterable
 
 
 class KinegraphError(Exception):
-    """Base of all errors that a user can cause and repair."""
+    """Base of all errors that a user can cause and repair.
+
+    The message is one line of printable characters, whatever the names in it: file names may hold
+    line ends, terminal controls and bytes that are no text; they are shown escaped.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 class RecipeError(KinegraphError):
@@ -51,6 +58,13 @@ class TrainingError(KinegraphError):
 
 class OutputError(KinegraphError):
     """A result cannot be written: it exists already, or the disk refuses."""
+
+
+def printable(text: str) -> str:
+    """Return a text with every unprintable character, such as a line end, escaped."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

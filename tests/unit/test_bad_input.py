@@ -235,3 +235,20 @@ def test_a_store_with_a_clip_that_is_not_finite(
 
 def _hash_of(*blocks: np.ndarray) -> Any:
     return hashlib.sha256(b"".join(block.tobytes() for block in blocks))
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\x1b[31mb", "a\r", "a\udc80"])
+def test_names_that_are_not_printable_are_shown_escaped(
+    name: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / f"{name}.json").write_text("[")
+    words = ["data", "import", "nw-ucla", folder, "--out", tmp_path / "out"]
+    line = run(capsys, *words)
+    assert line.isprintable()
+    assert "is cut short or no JSON" in line
+    assert main([*map(str, words), "--skip-bad"]) == 0
+    left_out = capsys.readouterr().err.splitlines()
+    assert len([text for text in left_out if text.startswith("left out")]) == 1
+    assert all(text.isprintable() for text in left_out)
+    assert main(["data", "info", str(tmp_path / "out")]) == 0
+    assert all(text.isprintable() for text in capsys.readouterr().out.splitlines())

@@ -17,7 +17,7 @@ from kinegraph.data.clip import UNKNOWN
 from kinegraph.data.formats import Recording, Recordings, open_recordings
 from kinegraph.data.store import open_store
 from kinegraph.data.store_writer import StoreWriter, check_place, create_store
-from kinegraph.errors import ClipError, SourceError
+from kinegraph.errors import ClipError, SourceError, printable
 
 NAMED_AT_ONCE = 5  # bad recordings that one error message names
 
@@ -123,7 +123,7 @@ def _write(
             writer.add(clip)
             names.append(clip.name)
         except ClipError as error:
-            bad.append((recording.name, str(error)))
+            bad.append((printable(recording.name), str(error)))
     return names, bad
 
 

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from kinegraph.data.arrays import npy_header
 from kinegraph.data.clip import NUMBERS, Clip, check_clip
-from kinegraph.errors import ClipError, OutputError, StoreError
+from kinegraph.errors import ClipError, OutputError, StoreError, printable
 from kinegraph.files import atomic_folder, refuse_existing
 from kinegraph.skeleton import Skeleton
 
@@ -114,7 +114,7 @@ class StoreWriter:
 
     def leave_out(self, name: str, reason: str) -> None:
         """Record in ``meta.json`` that a recording was skipped, and why."""
-        self.left_out.append({"clip": _encodable(name), "reason": _encodable(reason)})
+        self.left_out.append({"clip": printable(name), "reason": printable(reason)})
 
     def finish(self) -> None:
         """Write everything but the joints, which are on the disk already.
@@ -142,7 +142,7 @@ class StoreWriter:
         meta = {
             "format_version": FORMAT_VERSION,
             "skeleton": self.skeleton.to_dict(),
-            "source": _encodable(self.source),
+            "source": printable(self.source),
             "class_names": list(self.class_names),
             "default_split": self.default_split,
             "splits": sorted(splits),
@@ -230,11 +230,6 @@ def check_split(name: str, split: ArrayLike, clips: int) -> NDArray[Any]:
 
 def _slot(track: Any) -> int:
     return int(track.person)
-
-
-def _encodable(text: str) -> str:
-    """File names may hold bytes that are no text; show them escaped."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _write_array(path: Path, array: NDArray[Any]) -> None:
