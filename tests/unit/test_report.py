@@ -17,7 +17,7 @@ from kinegraph.errors import OutputError, ScoreError
 from kinegraph.evaluation.ensemble import build_ensemble
 from kinegraph.evaluation.figures import _ticks, confusion_figure, line_chart
 from kinegraph.evaluation.metrics import confusion_matrix
-from kinegraph.evaluation.report import describe_selection, wilson_interval, write_report
+from kinegraph.evaluation.report import wilson_interval, write_report
 from kinegraph.evaluation.scores import Scores
 from kinegraph.evaluation.tuning import TUNED_ON_REPORTED
 
@@ -164,14 +164,6 @@ def test_it_is_not_overwritten_without_force(tmp_path: Path) -> None:
     page(tmp_path, scores())
     with pytest.raises(OutputError, match="--force"):
         page(tmp_path, scores(), force=False)
-
-
-def test_selection_is_said_in_words() -> None:
-    assert describe_selection("last", 65, 65) == (
-        "epoch 65 of 65: the last one; nothing was chosen by its accuracy"
-    )
-    assert "flatters the result" in describe_selection("test", 40, 65)
-    assert "set aside for validation" in describe_selection("validation", 40, 65)
 
 
 def test_wilson_interval() -> None:

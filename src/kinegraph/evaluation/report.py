@@ -88,23 +88,6 @@ def write_report(
     return path
 
 
-def describe_selection(selection: str, epoch: int, epochs: int) -> str:
-    """Say which epoch a result is from and how it was chosen.
-
-    Args:
-        selection: ``last``, ``validation`` or ``test``.
-        epoch: The epoch, from 1.
-        epochs: How many there were.
-    """
-    how = {
-        "last": "the last one; nothing was chosen by its accuracy",
-        "validation": "the best on training subjects set aside for validation",
-        "test": "the best on the test clips themselves, as the original programs did, which"
-        " flatters the result",
-    }
-    return f"epoch {epoch} of {epochs}: {how[selection]}"
-
-
 def versions() -> dict[str, str]:
     """Return what the numbers were computed with, and when."""
     packages = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "numpy"))
