@@ -93,18 +93,12 @@ def _make_data(path: Path, arguments: Arguments) -> Path:
 
 
 def _baselines(path: Path) -> dict[str, float]:
-    """Return the accuracy of guessing, and of the nearest training clip in raw coordinates."""
     from kinegraph.data.splits import split_rows
     from kinegraph.data.store import open_store
-    from kinegraph.evaluation.baselines import chance, nearest_neighbour, raw_coordinates
+    from kinegraph.evaluation.baselines import measure_baselines
 
     store = open_store(path)
-    train, test = split_rows(store)
-    labels = store.clips["label"]
-    nearest = nearest_neighbour(
-        raw_coordinates(store, train), labels[train], raw_coordinates(store, test), labels[test]
-    )
-    return {"chance": chance(len(store.class_names)), "1-NN, raw coordinates": nearest}
+    return measure_baselines(store, *split_rows(store))
 
 
 def _train(out: Path, store: Path, arguments: Arguments) -> None:

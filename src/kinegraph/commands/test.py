@@ -42,6 +42,9 @@ class Arguments(BaseModel):
     out: Path | None = None
     """Write the scores to this .npz file instead of into the run folder, and no report."""
 
+    baselines: bool = False
+    """Measure chance and nearest neighbours on raw coordinates as well, for table and report."""
+
     device: str = "auto"
     """cpu, cuda, cuda:1, mps ...; auto takes an accelerator if there is one."""
 
@@ -61,6 +64,7 @@ def run(arguments: Arguments) -> int:
     Raises:
         KinegraphError: The run or its data cannot be used.
     """
+    from kinegraph.evaluation.baselines import measure_baselines
     from kinegraph.evaluation.metrics import summarise
     from kinegraph.evaluation.scores import save_scores
     from kinegraph.evaluation.testing import save_test, score_run
@@ -74,12 +78,15 @@ def run(arguments: Arguments) -> int:
         device=arguments.device,
         batch_size=arguments.batch_size,
     )
-    scores = tested.scores
+    scores, data = tested.scores, tested.data
+    baselines: dict[str, float] = {}
+    if arguments.baselines:
+        baselines = measure_baselines(data.store, data.rows["train"], data.rows[arguments.part])
     if arguments.out:
         save_scores(arguments.out, scores, force=arguments.force)
         written = {"scores": str(arguments.out)}
     else:
-        report = save_test(tested)
+        report = save_test(tested, baselines=baselines)
         assert tested.folder is not None
         written = {"scores": str(tested.folder.scores(scores.split)), "report": str(report)}
     labelled = scores.labelled()
@@ -87,11 +94,13 @@ def run(arguments: Arguments) -> int:
     facts: dict[str, Any] = {
         "run": str(arguments.run),
         "part": scores.split,
+        "stream": scores.stream,
         "clips": len(scores.names),
         "epoch": tested.checkpoint.epoch,
         "top1": summary.top1,
         "top5": summary.top5,
         "mean_class": summary.mean_class,
+        "baselines": baselines,
         "notes": list(tested.notes),
         **written,
     }
@@ -113,11 +122,11 @@ def _table(facts: dict[str, Any], num_classes: int) -> Any:
         title=f"{facts['clips']} {facts['part']} clips, epoch {facts['epoch']}",
         title_justify="left",
     )
-    cells = [f"{facts['top1']:.2%}", f"{facts['mean_class']:.2%}"]
-    table.add_column("top-1", justify="right")
-    if num_classes > 5:  # of five classes all are right
-        table.add_column("top-5", justify="right")
-        cells.insert(1, f"{facts['top5']:.2%}")
-    table.add_column("mean class", justify="right")
-    table.add_row(*cells)
+    for heading in ("", "top-1", "top-5", "mean class"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, value in facts["baselines"].items():
+        table.add_row(name, f"{value:.2%}")
+    top5 = f"{facts['top5']:.2%}" if num_classes > 5 else "-"  # of five classes all are right
+    name = f"{facts['stream']} stream"
+    table.add_row(name, f"{facts['top1']:.2%}", top5, f"{facts['mean_class']:.2%}", style="bold")
     return table

@@ -60,6 +60,23 @@ def nearest_neighbour(
     return float(np.mean(classifier.predict(test_x) == test_y))
 
 
+def measure_baselines(
+    store: Store, train: NDArray[np.integer[Any]], test: NDArray[np.integer[Any]]
+) -> dict[str, float]:
+    """Return the accuracy of guessing and of the nearest training clip on the test clips.
+
+    Args:
+        store: The clips, labelled.
+        train: Rows that train.
+        test: Rows that test.
+    """
+    labels = store.clips["label"]
+    nearest = nearest_neighbour(
+        raw_coordinates(store, train), labels[train], raw_coordinates(store, test), labels[test]
+    )
+    return {"chance": chance(len(store.class_names)), "1-NN, raw coordinates": nearest}
+
+
 def raw_coordinates(
     store: Store, rows: NDArray[np.integer[Any]], frames: int = FRAMES
 ) -> NDArray[np.float32]:

@@ -13,7 +13,7 @@ from kinegraph.evaluation.scores import Scores, save_scores
 from kinegraph.evaluation.scoring import score_clips
 from kinegraph.training.checkpoint import Checkpoint, load_checkpoint
 from kinegraph.training.run_folder import RunFolder, find_checkpoint
-from kinegraph.training.setup import autocast_type, choose_device, open_data
+from kinegraph.training.setup import RunData, autocast_type, choose_device, open_data
 
 SELECTIONS = {
     "last": "the last epoch",
@@ -29,14 +29,14 @@ class Tested:
     Attributes:
         scores: Of every clip of the part.
         checkpoint: What was tested.
-        data_path: The store.
+        data: The recordings that it was tested on.
         notes: What a reader of the numbers has to know.
         folder: The run folder that results belong to, or None for a checkpoint on its own.
     """
 
     scores: Scores
     checkpoint: Checkpoint
-    data_path: Path
+    data: RunData
     notes: tuple[str, ...]
     folder: RunFolder | None
 
@@ -91,7 +91,7 @@ def score_run(
     return Tested(
         scores=scores,
         checkpoint=checkpoint,
-        data_path=data.store.path,
+        data=data,
         notes=_notes(checkpoint, part),
         folder=_folder_of(path, file),
     )
@@ -115,7 +115,7 @@ def save_test(tested: Tested, *, baselines: Mapping[str, float] | None = None) -
     return write_report(
         report,
         tested.scores,
-        title=f"{recipe.backbone.name} on {tested.data_path.name}, {recipe.stream} stream",  # type: ignore[attr-defined]
+        title=f"{recipe.backbone.name} on {tested.data.store.path.name}, {recipe.stream} stream",  # type: ignore[attr-defined]
         curves=run.read_metrics(),
         recipe_yaml=recipe.to_yaml(),
         baselines=baselines,
@@ -128,7 +128,7 @@ def provenance(tested: Tested) -> dict[str, str]:
     """Return what is needed to judge and repeat the numbers of a run."""
     checkpoint, recipe = tested.checkpoint, tested.checkpoint.recipe
     return {
-        "data": str(tested.data_path),
+        "data": str(tested.data.store.path),
         "stream": recipe.stream,
         "seed": str(recipe.seed),
         "epoch": f"{checkpoint.epoch} of {recipe.training.epochs}",
