@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,3 +65,60 @@ def shared_folder() -> Path:
     if not folder.is_dir():
         pytest.fail(f"{SHARED} names {folder}, which is not a folder")
     return folder
+
+
+@pytest.fixture
+def make_store(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that makes a small store: two or more classes that can be told apart."""
+
+    def make(
+        name: str = "store", *, layout: str = "coco17", per_class: int = 6, classes: int = 2
+    ) -> Path:
+        from kinegraph.data.clip import Clip, Track
+        from kinegraph.data.store_writer import create_store
+        from kinegraph.skeleton import load_layout
+
+        skeleton = load_layout(layout)
+        shape = (skeleton.joint_count, skeleton.coordinates.channels)
+        random = np.random.default_rng(0)
+        names = [f"class {label}" for label in range(classes)]
+        with create_store(tmp_path / name, skeleton, names, source="a test") as writer:
+            for number in range(per_class * classes):
+                label, frames = number % classes, int(random.integers(9, 15))
+                joints = random.normal(label, 0.3, (frames, *shape)).astype(np.float32)
+                track = Track(person=0, joints=joints)
+                # Numbers that give every rule of `data.splits` both training and test clips.
+                turn = number // classes
+                writer.add(
+                    Clip(f"clip {number}", (track,), frames, label=label, subject=1 + turn % 4,
+                         camera=1 + turn % 3, setup=1 + turn % 2)
+                )  # fmt: skip
+            writer.default_split = "subjects"
+        return tmp_path / name
+
+    return make
+
+
+@pytest.fixture
+def tiny_recipe() -> Callable[..., dict[str, Any]]:
+    """Return a function that gives the values of a recipe of seconds; arguments are sections."""
+
+    def values(**sections: dict[str, Any] | str | int) -> dict[str, Any]:
+        recipe: dict[str, Any] = {
+            "transforms": {
+                "train": [{"name": "crop_resize", "length": 6, "proportion": [0.5, 1.0]}],
+                "test": [{"name": "crop_resize", "length": 6}],
+            },
+            "backbone": {"name": "stgcn", "width": 4},
+            "optim": {"lr": 0.05},
+            "schedule": {"name": "cosine"},
+            "training": {"epochs": 2, "batch_size": 4},
+            "evaluation": {"every": 1},
+        }
+        for name, section in sections.items():
+            if isinstance(section, dict) and isinstance(recipe.get(name), dict):
+                section = recipe[name] | section
+            recipe[name] = section
+        return recipe
+
+    return values

@@ -22,7 +22,8 @@ from torch import Tensor
 
 from kinegraph import __version__
 from kinegraph.backbones import build_backbone
-from kinegraph.errors import CheckpointError, LayoutError, RecipeError
+from kinegraph.data.clip import MAX_PERSONS
+from kinegraph.errors import CheckpointError, LayoutError, OutputError, RecipeError
 from kinegraph.files import atomic_file
 from kinegraph.objectives import build_objective
 from kinegraph.objectives.base import Objective
@@ -31,6 +32,7 @@ from kinegraph.skeleton import Skeleton
 
 FORMAT_VERSION = 1
 HEADER = "kinegraph"
+LARGEST = 2**31  # no honest count of epochs or steps is larger
 
 
 @dataclass(frozen=True)
@@ -146,9 +148,25 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "progress": dict(checkpoint.progress),
         "versions": dict(checkpoint.versions) or versions(),
     }
-    tensors = {k: v.detach().cpu().contiguous() for k, v in checkpoint.tensors.items()}
     with atomic_file(path) as temporary:
-        save_file(tensors, temporary, metadata={HEADER: json.dumps(header)})
+        try:
+            save_file(_apart(checkpoint.tensors), temporary, metadata={HEADER: json.dumps(header)})
+        except SafetensorError as error:  # how it reports what the system refuses
+            raise OutputError(f"cannot write '{path}': {error}") from error
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Bring tensors to the CPU, none sharing memory with another, as the format wants."""
+    seen: set[int] = set()
+    apart = {}
+    for name, tensor in tensors.items():
+        value = tensor.detach().cpu().contiguous()
+        memory = value.untyped_storage()
+        if memory.data_ptr() in seen or memory.nbytes() != value.nbytes:
+            value = value.clone()
+        seen.add(value.untyped_storage().data_ptr())
+        apart[name] = value
+    return apart
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -163,25 +181,42 @@ def load_checkpoint(path: Path) -> Checkpoint:
         with safe_open(path, framework="pt", device="cpu") as file:
             text = (file.metadata() or {}).get(HEADER)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"'{path}' is not a readable checkpoint: {error}") from error
     if text is None:
         raise CheckpointError(f"'{path}' is a safetensors file, but not a kinegraph checkpoint")
     try:
         header = json.loads(text)
         version = header["format_version"]
-        if version != FORMAT_VERSION:
-            raise CheckpointError(
-                f"checkpoint '{path}' has format version {version}, this kinegraph reads"
-                f" {FORMAT_VERSION}"
-            )
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"checkpoint '{path}' has a damaged header: {error!r}") from error
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"checkpoint '{path}' has format version {version!r}, this kinegraph reads"
+            f" {FORMAT_VERSION}"
+        )
+    return _from_header(path, header, tensors)
+
+
+def _from_header(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> Checkpoint:
+    try:
+        names = header["class_names"]
+        if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
+            raise ValueError("class_names is not a list of names")
+        numbers = {key: header[key] for key in ("persons", "epoch", "step")}
+        for key, value in numbers.items():
+            if type(value) is not int or not 0 <= value <= LARGEST:
+                raise ValueError(f"{key} is {value!r}")
+        for key in ("progress", "versions"):
+            if not isinstance(header[key], dict):
+                raise TypeError(f"{key} is {header[key]!r}")
+        if not 1 <= numbers["persons"] <= MAX_PERSONS:
+            raise ValueError(f"persons is {numbers['persons']}")
         return Checkpoint(
             recipe=parse_recipe(header["recipe"], where=f"recipe in checkpoint '{path}'"),
             skeleton=Skeleton.from_dict(header["skeleton"]),
-            class_names=tuple(header["class_names"]),
-            persons=int(header["persons"]),
-            epoch=int(header["epoch"]),
-            step=int(header["step"]),
+            class_names=tuple(names),
+            **numbers,
             progress=header["progress"],
             versions=header["versions"],
             tensors=tensors,

@@ -1,4 +1,7 @@
-"""What stops a run early: signals from outside, and losses that are no numbers."""
+"""What stops a run early: signals from outside, and numbers that are no numbers any more.
+
+The loop asks these guards; they know clips and weights, but neither epochs nor files.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,20 @@ from types import FrameType, TracebackType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kinegraph.data.store import Store
 from kinegraph.errors import TrainingError
+
+ADVICE = "try a lower optim.lr, optim.clip_norm or training.precision fp32"
+
+
+class Interrupted(Exception):
+    """The run was stopped from outside, by the signal of this number."""
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(f"stopped by signal {signal}")
+        self.signal = signal
 
 
 class Interruption:
@@ -43,29 +56,40 @@ class Interruption:
         for number, before in self._before.items():
             signal.signal(number, before)
 
+    def check(self) -> None:
+        """Stop here if a signal came; call it only where a run may be cut.
+
+        Raises:
+            Interrupted: A signal came.
+        """
+        if self.signal:
+            raise Interrupted(self.signal)
+
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.signal = number
         signal.signal(number, self._before[number])
 
 
-class LossGuard:
-    """Stops a run whose loss is NaN or infinite and names the clips of the batch.
+class FiniteGuard:
+    """Stops a run whose loss or weights are NaN or infinite and names the clips of the batch.
 
-    Losses are looked at every ``interval`` steps at once, so that a device is not waited for.
+    Losses are looked at every ``interval`` batches at once, so that a device is not waited for.
     """
 
     def __init__(self, store: Store, interval: int) -> None:
         self._store = store
         self._interval = interval
         self._pending: list[tuple[Tensor, Tensor]] = []
+        self._newest: Tensor | None = None
 
     def watch(self, loss: Tensor, index: Tensor) -> None:
-        """Take note of a step's loss and the (N,) rows of its clips.
+        """Take note of the loss of a batch and the (N,) rows of its clips.
 
         Raises:
             TrainingError: A loss since the last look is not finite.
         """
         self._pending.append((loss.detach(), index))
+        self._newest = index
         if len(self._pending) >= self._interval:
             self.look()
 
@@ -80,12 +104,31 @@ class LossGuard:
         losses = torch.stack([loss for loss, _ in self._pending])
         bad = (~torch.isfinite(losses)).nonzero()[:, 0].tolist()
         if bad:
-            rows = self._pending[bad[0]][1].cpu().numpy()
-            names = ", ".join(str(name) for name in self._store.clips["name"][rows])
-            value = float(losses[bad[0]])
+            _, index = self._pending[bad[0]]
             raise TrainingError(
-                f"the loss became {value}; the batch had the clips {names};"
-                " the last checkpoint is from before it: try a lower optim.lr, optim.clip_norm"
-                " or training.precision fp32"
+                f"the loss became {float(losses[bad[0]])} in {self._batch(index)}; the last"
+                f" checkpoint is from before it: {ADVICE}"
             )
         self._pending.clear()
+
+    def look_at(self, module: nn.Module) -> None:
+        """Look at the losses and at every weight and buffer, before they are used or kept.
+
+        A finite loss can have a gradient that is not: without this look, the weights it leaves
+        would reach a checkpoint before the next loss tells.
+
+        Raises:
+            TrainingError: One of them is not finite.
+        """
+        self.look()
+        for name, value in module.state_dict().items():
+            if torch.is_floating_point(value) and not bool(torch.isfinite(value).all()):
+                after = "" if self._newest is None else f" after {self._batch(self._newest)}"
+                raise TrainingError(
+                    f"weights '{name}' are not finite{after}; the last checkpoint is from before"
+                    f" it: {ADVICE}"
+                )
+
+    def _batch(self, index: Tensor) -> str:
+        names = ", ".join(str(name) for name in self._store.clips["name"][index.cpu().numpy()])
+        return f"the batch of the clips {names}"

@@ -1,4 +1,7 @@
-"""Starting a run and going on with one: the folder, its lock, its recipe and its log."""
+"""Starting a run and going on with one: the folder, its lock, its recipe and its log.
+
+Everything that can be wrong with a recipe is found before the folder is touched.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import time
 from pathlib import Path
 
 from kinegraph.console import remark
-from kinegraph.errors import RecipeError, TrainingError
+from kinegraph.errors import CheckpointError, RecipeError
 from kinegraph.files import write_text
 from kinegraph.recipe import Recipe
 from kinegraph.training.checkpoint import load_checkpoint
@@ -24,62 +27,69 @@ def default_run(recipe_name: str, recipe: Recipe) -> Path:
 def start(recipe: Recipe, run: RunFolder, *, device: str = "auto", force: bool = False) -> None:
     """Train a recipe from the beginning.
 
+    The run folder is touched only when the recipe has been found to fit the recordings.
+
     Raises:
+        Interrupted: A signal came; the run has been saved.
         OutputError: The folder is taken, or the disk refuses.
         TrainingError, RecipeError, StoreError, SplitError: The run cannot start or go on.
     """
     chosen = choose_device(device)
-    data = open_data(recipe)
-    _check_labels(recipe, data.store.clips["label"][data.rows["train"]].tolist())
-    run.create(force=force)
-    with run.lock():
-        run.clear()
+    training = Training(recipe, open_data(recipe), run, chosen)
+    with run.claim(force=force):
         write_text(run.recipe, recipe.to_yaml())
-        with run.log() as log:
-            training = Training(recipe, data, run, chosen, log)
+        with run.log():
             _announce(training)
             training.save()
             training.fit()
 
 
-def resume(run: RunFolder, *, device: str = "auto", store: Path | None = None) -> Recipe:
+def resume(run: RunFolder, *, device: str = "auto", store: str | Path | None = None) -> Recipe:
     """Go on with a run from its last checkpoint and return its recipe.
 
+    Args:
+        run: The run.
+        device: Where to compute.
+        store: Where the recordings are now, if they were moved.
+
     Raises:
+        Interrupted: A signal came; the run has been saved.
         CheckpointError: There is nothing to go on from.
         TrainingError, RecipeError, StoreError, SplitError, OutputError: As `start`.
     """
     chosen = choose_device(device)
-    if not run.path.is_dir():
-        raise TrainingError(f"'{run.path}' is no run folder: nothing to resume")
+    if not run.last.is_file():
+        raise CheckpointError(
+            f"'{run.path}' cannot be resumed: it has no {run.last.relative_to(run.path)}; expected"
+            " the folder of a run that has begun"
+        )
     with run.lock():
         saved = load_checkpoint(run.last)
         recipe = saved.recipe
-        data = open_data(recipe, store)
-        if data.store.class_names != saved.class_names or data.store.skeleton != saved.skeleton:
+        if store is not None:
+            place = recipe.data.model_copy(update={"store": str(store)})
+            recipe = recipe.model_copy(update={"data": place})
+        data = open_data(recipe)
+        recordings = data.store.meta["checksums"]
+        if saved.progress.get("recordings", recordings) != recordings:
             raise RecipeError(
-                f"store '{data.store.path}' has other classes or another layout than the run"
+                f"store '{data.store.path}' does not hold the recordings that the run began with"
             )
-        with run.log() as log:
-            training = Training(recipe, data, run, chosen, log, resume=saved)
-            remark(f"resuming after {saved.epoch} of {recipe.training.epochs} epochs")
+        training = Training(recipe, data, run, chosen, resume=saved)
+        if store is not None:
+            write_text(run.recipe, recipe.to_yaml())
+        with run.log():
+            line = f"resuming after {saved.epoch} of {recipe.training.epochs} epochs"
+            remark(line)
+            training.run.logger.info(line)
             training.fit()
     return recipe
-
-
-def _check_labels(recipe: Recipe, labels: list[int]) -> None:
-    unlabelled = sum(label < 0 for label in labels)
-    if unlabelled:
-        raise RecipeError(
-            f"{unlabelled} of {len(labels)} training clips have no label;"
-            f" objective '{recipe.objective.name}' needs one"  # type: ignore[attr-defined]
-        )
 
 
 def _announce(training: Training) -> None:
     """Say what is about to be trained on what."""
     data, recipe = training.data, training.recipe
-    weights = sum(parameter.numel() for parameter in training.objective.parameters())
+    weights = sum(parameter.numel() for parameter in training.state.objective.parameters())
     sizes = ", ".join(f"{len(rows)} {part}" for part, rows in data.rows.items())
     line = (
         f"{recipe.backbone.name} ({weights:,} parameters), stream {recipe.stream}, on"  # type: ignore[attr-defined]
@@ -87,4 +97,4 @@ def _announce(training: Training) -> None:
         f" {recipe.training.epochs} epochs on {training.device}, seed {recipe.seed}"
     )
     remark(line)
-    training.log.info(line)
+    training.run.logger.info(line)

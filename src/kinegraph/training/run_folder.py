@@ -1,22 +1,35 @@
-"""The run folder: what a run leaves behind, and who may write to it."""
+"""The run folder: what a run leaves behind, and who may write to it.
+
+It knows files and locks; it does not know what is trained or how.
+"""
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import json
 import logging
 import os
-import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from kinegraph.errors import CheckpointError, OutputError, TrainingError
-from kinegraph.files import write_text
+from kinegraph.files import reason, write_text
 
-LAST = "last.safetensors"
-BEST = "best.safetensors"
+LOCK = ".lock"
+# Everything that runs and their tests write. The recipe, by which a run folder is known, goes last.
+WRITTEN = (
+    "checkpoints/last.safetensors",
+    "checkpoints/best.safetensors",
+    "scores/*.npz",
+    "tensorboard/events.out.tfevents.*",
+    "metrics.jsonl",
+    "report.html",
+    "log.txt",
+    "recipe.yaml",
+)
 
 
 class RunFolder:
@@ -43,12 +56,12 @@ class RunFolder:
     @property
     def last(self) -> Path:
         """The newest checkpoint, from which a run is resumed."""
-        return self.path / "checkpoints" / LAST
+        return self.path / "checkpoints" / "last.safetensors"
 
     @property
     def best(self) -> Path:
         """The checkpoint of the best epoch, if the recipe selects one."""
-        return self.path / "checkpoints" / BEST
+        return self.path / "checkpoints" / "best.safetensors"
 
     @property
     def report(self) -> Path:
@@ -59,81 +72,117 @@ class RunFolder:
         """Scores of the clips of a split."""
         return self.path / "scores" / f"{split}.npz"
 
-    def create(self, *, force: bool) -> None:
-        """Make the folder.
+    @property
+    def logger(self) -> logging.Logger:
+        """The run's logger; it writes while `log` is entered."""
+        return logging.getLogger(f"kinegraph.run.{self.path.absolute()}")
+
+    @contextmanager
+    def claim(self, *, force: bool) -> Iterator[None]:
+        """Make the folder, empty it of an earlier run if ``force`` is set, and hold its lock.
 
         Raises:
-            OutputError: It exists with something in it and ``force`` is false, or the disk refuses.
+            OutputError: Something stands there that may not be replaced, or the disk refuses.
+            TrainingError: Another process trains here.
         """
-        try:
-            if self.path.exists():
-                occupied = not self.path.is_dir() or any(self.path.iterdir())
-                if occupied and not force:
-                    resume = f"; go on with it: kinegraph train --resume {self.path}"
-                    raise OutputError(
-                        f"'{self.path}' exists already; nothing is overwritten without --force"
-                        f"{resume if self.last.is_file() else ''}"
-                    )
-            (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"cannot make '{self.path}': {error.strerror}") from error
-
-    def clear(self) -> None:
-        """Remove what an earlier run left here; only its known files, nothing else."""
-        for file in (self.recipe, self.metrics, self.report, self.path / "log.txt"):
-            file.unlink(missing_ok=True)
-        for folder in ("checkpoints", "scores", "tensorboard"):
-            shutil.rmtree(self.path / folder, ignore_errors=True)
-        (self.path / "checkpoints").mkdir()
+        self._refuse_occupied(force=force)
+        with _disk(f"cannot make '{self.path}'"):
+            self.path.mkdir(parents=True, exist_ok=True)
+        with self.lock():
+            self._refuse_occupied(force=force)  # another run may have been quicker
+            with _disk(f"cannot write to '{self.path}'"):
+                self._clear()
+            yield
 
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the folder for this process; the system lets go when the process ends.
 
+        What a killed process left unfinished is removed: nobody else is writing it now.
+
         Raises:
+            OutputError: The folder cannot be written.
             TrainingError: Another process trains here.
         """
+        with _disk(f"cannot write to '{self.path}'"):
+            descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            descriptor = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT)
-        except OSError as error:
-            raise OutputError(f"cannot write to '{self.path}': {error.strerror}") from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(descriptor)
-            raise TrainingError(
-                f"another process is training in '{self.path}'; choose another --out"
-            ) from error
-        try:
+            if not _lock(descriptor):
+                raise TrainingError(
+                    f"another process is training in '{self.path}'; choose another --out"
+                )
+            for folder in (self.path, self.last.parent, self.scores("any").parent):
+                for unfinished in folder.glob(".*.part*"):
+                    unfinished.unlink(missing_ok=True)
             yield
         finally:
             os.close(descriptor)
 
+    def _refuse_occupied(self, *, force: bool) -> None:
+        if not self.path.exists():
+            return
+        if not self.path.is_dir():
+            raise OutputError(f"'{self.path}' is a file; a run needs a folder")
+        with _disk(f"cannot look into '{self.path}'"):
+            found = {entry.name for entry in self.path.iterdir()}
+        found -= {LOCK, *(name for name in found if name.startswith(".") and ".part" in name)}
+        if not found:
+            return
+        if not force:
+            resume = f"; go on with it: kinegraph train --resume {self.path}"
+            raise OutputError(
+                f"'{self.path}' exists already; nothing is overwritten without --force"
+                f"{resume if self.last.is_file() else ''}"
+            )
+        if not self.recipe.is_file():
+            raise OutputError(
+                f"'{self.path}' is not a run folder (no recipe.yaml), and --force replaces only"
+                " those"
+            )
+
+    def _clear(self) -> None:
+        """Remove what an earlier run left here; only files that runs write, nothing else."""
+        for pattern in WRITTEN:
+            for file in self.path.glob(pattern):
+                file.unlink()
+        for folder in {Path(pattern).parent for pattern in WRITTEN} - {Path()}:
+            with contextlib.suppress(OSError):  # it holds something of the user's, or is not there
+                (self.path / folder).rmdir()
+
     @contextmanager
     def log(self) -> Iterator[logging.Logger]:
-        """Yield a logger that writes to ``log.txt``."""
-        logger = logging.getLogger(f"kinegraph.run.{self.path.resolve()}")
+        """Yield the logger, which now writes to ``log.txt``.
+
+        Raises:
+            OutputError: The disk refuses.
+        """
+        logger = self.logger
         logger.setLevel(logging.INFO)
         logger.propagate = False
-        handler = logging.FileHandler(self.path / "log.txt", encoding="utf-8")
+        with _disk(f"cannot write '{self.path / 'log.txt'}'"):
+            handler = _LogFile(self.path / "log.txt", encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         logger.addHandler(handler)
         try:
             yield logger
         finally:
             logger.removeHandler(handler)
-            handler.close()
+            with contextlib.suppress(OSError):  # a full disk has been reported already
+                handler.close()
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """Return the finished epochs; a last line that was cut short is left out."""
         if not self.metrics.is_file():
             return []
         rows = []
-        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+        for line in self.metrics.read_bytes().splitlines():
             try:
-                rows.append(json.loads(line))
+                row = json.loads(line)
             except ValueError:
                 break
+            if not isinstance(row, dict) or not isinstance(row.get("epoch"), int):
+                break
+            rows.append(row)
         return rows
 
     def append_metrics(self, row: dict[str, Any]) -> None:
@@ -142,17 +191,19 @@ class RunFolder:
         Raises:
             OutputError: The disk refuses.
         """
-        try:
-            with self.metrics.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise OutputError(f"cannot write '{self.metrics}': {error.strerror}") from error
+        with (
+            _disk(f"cannot write '{self.metrics}'"),
+            self.metrics.open("a", encoding="utf-8") as file,
+        ):
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
     def truncate_metrics(self, epochs: int) -> None:
         """Keep only the first ``epochs`` epochs, those that a resumed run will not repeat."""
         rows = [row for row in self.read_metrics() if row["epoch"] <= epochs]
+        if len(rows) < epochs:
+            self.logger.warning("metrics.jsonl lacks some of the first %d epochs", epochs)
         write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
 
 
@@ -173,3 +224,40 @@ def find_checkpoint(path: Path) -> Path:
     raise CheckpointError(
         f"'{path}' has no checkpoint: it is no run folder, or training never began"
     )
+
+
+class _LogFile(logging.FileHandler):
+    """A log file; if it cannot be written, that is an error, not a traceback in passing."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):
+            raise OutputError(f"cannot write '{self.baseFilename}': {reason(error)}") from error
+        super().handleError(record)
+
+
+@contextmanager
+def _disk(doing: str) -> Iterator[None]:
+    """Turn what the system refuses into an OutputError."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{doing}: {reason(error)}") from error
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock an open file until it is closed; return False if another process has it."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        return True  # a file system without locks: the user has to see to it
+    return True

@@ -1,10 +1,16 @@
-"""TensorBoard beside ``metrics.jsonl``."""
+"""TensorBoard beside ``metrics.jsonl``.
+
+It gets the same rows; nothing is ever read back from its files.
+"""
 
 from __future__ import annotations
 
+import contextlib
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from kinegraph.errors import OutputError
+from kinegraph.files import reason
 from kinegraph.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -26,17 +32,27 @@ class Tracker:
     def __enter__(self) -> Tracker:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(
-            str(self._run.path / "tensorboard"), purge_step=self._epoch + 1
-        )
+        folder = self._run.path / "tensorboard"
+        try:
+            self._writer = SummaryWriter(str(folder), purge_step=self._epoch + 1)
+        except OSError as error:
+            raise OutputError(f"cannot write to '{folder}': {reason(error)}") from error
         return self
 
     def write(self, row: dict[str, Any]) -> None:
-        """Write one epoch."""
-        for name, value in row.items():
-            if name != "epoch":
-                self._writer.add_scalar(name, value, row["epoch"])
-        self._writer.flush()
+        """Write one epoch.
+
+        Raises:
+            OutputError: The disk refuses.
+        """
+        try:
+            for name, value in row.items():
+                if name != "epoch":
+                    self._writer.add_scalar(name, value, row["epoch"])
+            self._writer.flush()
+        except OSError as error:
+            folder = self._run.path / "tensorboard"
+            raise OutputError(f"cannot write to '{folder}': {reason(error)}") from error
 
     def __exit__(
         self,
@@ -44,4 +60,5 @@ class Tracker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._writer.close()
+        with contextlib.suppress(OSError):  # a full disk has been reported already
+            self._writer.close()
