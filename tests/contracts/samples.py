@@ -1,0 +1,104 @@
+"""Small parts and batches, made from whatever is registered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kinegraph.backbones import BACKBONES, build_backbone
+from kinegraph.backbones.base import Backbone
+from kinegraph.batch import Batch
+from kinegraph.data.clip import Clip, Track
+from kinegraph.data.store import Store, create_store, open_store
+from kinegraph.objectives import OBJECTIVES, build_objective
+from kinegraph.objectives.base import Objective
+from kinegraph.registry import Component, Config
+from kinegraph.skeleton import Skeleton, layout_names, load_layout
+
+LAYOUTS = layout_names()
+CLASSES = 5
+
+
+def small_config(name: str, registry: Mapping[str, Component]) -> Config:
+    """Return the default configuration of a part, narrow if it has a width."""
+    config = registry[name].config
+    narrow = {"width": 8} if "width" in config.model_fields else {}
+    return config.model_validate({"name": name, **narrow})
+
+
+def small_backbone(
+    name: str, layout: str = "ntu25", persons: int = 2, *, original: bool = False
+) -> Backbone:
+    """Build a narrow backbone whose every parameter matters: none is left at zero."""
+    torch.manual_seed(0)
+    config = small_config(name, BACKBONES)
+    backbone = build_backbone(config, load_layout(layout), persons=persons, original=original)
+    stir(backbone)
+    return backbone
+
+
+def small_objective(
+    name: str, backbone: str, layout: str = "ntu25", persons: int = 2, *, original: bool = False
+) -> Objective:
+    """Build an objective around a narrow backbone."""
+    objective = build_objective(
+        small_config(name, OBJECTIVES),
+        partial(small_backbone, backbone, layout, persons, original=original),
+        num_classes=CLASSES,
+        skeleton=load_layout(layout),
+        original=original,
+    )
+    stir(objective)
+    return objective
+
+
+@torch.no_grad()
+def stir(module: torch.nn.Module) -> None:
+    """Move every parameter and running statistic a little away from its starting value."""
+    for parameter in module.parameters():
+        parameter.add_(0.1 * torch.randn_like(parameter))
+    for name, buffer in module.named_buffers():
+        if name.endswith("running_mean"):
+            buffer.add_(0.1 * torch.randn_like(buffer))
+
+
+def some_clips(
+    layout: str = "ntu25", persons: int = 2, *, clips: int = 4, frames: int = 13
+) -> tuple[Tensor, Tensor]:
+    """Return x (N, C, T, V, M) and present (N, M); every second clip lacks its last person."""
+    skeleton = load_layout(layout)
+    random = torch.Generator().manual_seed(1)
+    shape = (clips, skeleton.coordinates.channels, frames, skeleton.joint_count, persons)
+    x = torch.randn(shape, generator=random)
+    present = torch.ones(clips, persons, dtype=torch.bool)
+    if persons > 1:
+        present[1::2, -1] = False
+    return x * present[:, None, None, None, :], present
+
+
+def some_batch(layout: str = "ntu25", persons: int = 2, *, clips: int = 4) -> Batch:
+    """Return a batch of random clips with labels."""
+    x, present = some_clips(layout, persons, clips=clips)
+    index = torch.arange(clips)
+    return Batch(x=x, label=index % CLASSES, index=index, present=present)
+
+
+def small_store(folder: Path, skeleton: Skeleton, *, clips: int = 6) -> Store:
+    """Write a store: lengths differ, every second clip has two people, the second one late."""
+    random = np.random.default_rng(2)
+    shape = (skeleton.joint_count, skeleton.coordinates.channels)
+    with create_store(folder, skeleton, [f"class {k}" for k in range(CLASSES)], source="") as out:
+        for row in range(clips):
+            frames = 7 + 9 * row
+            drift = random.standard_normal((frames, *shape)).cumsum(0) * 0.05
+            joints = random.standard_normal(shape) + drift + 1
+            tracks = [Track(joints)]
+            if row % 2:
+                tracks.append(Track(joints[2 : frames - 1] + 0.5, first=2, person=1))
+            out.add(Clip(f"clip {row}", tuple(tracks), frames, label=row % CLASSES))
+    return open_store(folder)

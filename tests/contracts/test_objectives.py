@@ -1,0 +1,128 @@
+"""Every objective around every backbone, on every layout, stream and number of people."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+
+import pytest
+import torch
+from torch import Tensor
+
+from kinegraph.backbones import BACKBONES
+from kinegraph.batch import Batch
+from kinegraph.objectives import OBJECTIVES
+from kinegraph.objectives.base import Objective
+from kinegraph.skeleton import load_layout
+from kinegraph.transforms import STREAMS
+from kinegraph.transforms.streams import make_stream
+
+from .samples import CLASSES, LAYOUTS, small_objective, some_batch
+
+every_pair = pytest.mark.parametrize(
+    ("name", "backbone"), [(name, backbone) for name in OBJECTIVES for backbone in BACKBONES]
+)
+
+
+def one_step(objective: Objective, batch: Batch, rate: float = 0.05) -> dict[str, Tensor]:
+    """Take a step of gradient descent."""
+    objective.zero_grad()
+    parts = objective(*(batch for _ in objective.views))
+    parts["loss"].backward()
+    with torch.no_grad():
+        for parameter in objective.parameters():
+            if parameter.grad is not None:
+                parameter.sub_(rate * parameter.grad)
+    objective.after_step()
+    return parts
+
+
+@every_pair
+@pytest.mark.parametrize("stream", STREAMS)
+def test_composes_with_every_stream(name: str, backbone: str, stream: str) -> None:
+    batch = some_batch()
+    skeleton = load_layout("ntu25")
+    joints = batch.x.permute(0, 4, 2, 3, 1)  # (N, C, T, V, M) -> (N, M, T, V, C)
+    x = make_stream(joints, skeleton, stream).permute(0, 4, 2, 3, 1)
+    batch = Batch(x=x, label=batch.label, index=batch.index, present=batch.present)
+    assert one_step(small_objective(name, backbone).train(), batch)["loss"].isfinite()
+
+
+@every_pair
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("persons", [1, 2])
+def test_composes_with_every_layout(name: str, backbone: str, layout: str, persons: int) -> None:
+    objective = small_objective(name, backbone, layout, persons)
+    batch = some_batch(layout, persons)
+    parts = one_step(objective.train(), batch)
+    assert parts["loss"].ndim == 0
+    assert all(isinstance(part, Tensor) and part.isfinite().all() for part in parts.values())
+    logits = objective.eval().logits(batch.x, batch.present)
+    assert logits.shape == (len(batch), CLASSES)
+    assert logits.isfinite().all()
+    embedding = objective.embed(batch.x, batch.present)
+    assert embedding.ndim == 2
+    assert len(embedding) == len(batch)
+
+
+@every_pair
+def test_gradients_reach_every_parameter(name: str, backbone: str) -> None:
+    objective = small_objective(name, backbone).train()
+    batch = some_batch()
+    objective(*(batch for _ in objective.views))["loss"].backward()
+    for parameter_name, parameter in objective.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, parameter_name
+            assert parameter.grad.isfinite().all(), parameter_name
+            assert parameter.grad.abs().max() > 0, parameter_name
+
+
+@every_pair
+def test_learns(name: str, backbone: str) -> None:
+    objective = small_objective(name, backbone).train()
+    batch = some_batch()
+    losses = [one_step(objective, batch)["loss"].item() for _ in range(12)]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+@every_pair
+def test_clips_do_not_see_each_other_in_tests(name: str, backbone: str) -> None:
+    objective = small_objective(name, backbone).eval()
+    batch = some_batch()
+    order = torch.tensor([3, 1, 0, 2])
+    logits = objective.logits(batch.x, batch.present)
+    assert torch.equal(objective.logits(batch.x, batch.present), logits)
+    _close(objective.logits(batch.x[order], batch.present[order]), logits[order])
+    _close(objective.logits(batch.x[:1], batch.present[:1]), logits[:1])
+
+
+@every_pair
+def test_quirks_count_absent_people(name: str, backbone: str) -> None:
+    batch = some_batch()
+    plain = small_objective(name, backbone).eval()
+    original = small_objective(name, backbone, original=True).eval()
+    original.load_state_dict(plain.state_dict())
+    everyone = torch.ones_like(batch.present)
+    logits = original.logits(batch.x, batch.present)
+    assert torch.equal(original.logits(batch.x, everyone), logits)
+    assert not torch.allclose(plain.logits(batch.x, batch.present), logits)
+
+
+@every_pair
+def test_state_round_trip_and_copies(name: str, backbone: str) -> None:
+    first, second = small_objective(name, backbone), small_objective(name, backbone)
+    batch = some_batch()
+    one_step(first.train(), batch)
+    buffer = io.BytesIO()
+    torch.save(first.state_dict(), buffer)
+    buffer.seek(0)
+    second.load_state_dict(torch.load(buffer, weights_only=True))
+    expected = first.eval().logits(batch.x, batch.present)
+    twins = (second.eval(), copy.deepcopy(first), pickle.loads(pickle.dumps(first)))
+    for twin in twins:
+        assert torch.equal(twin.logits(batch.x, batch.present), expected)
+
+
+def _close(found: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)

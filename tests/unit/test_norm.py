@@ -1,0 +1,96 @@
+"""Weighted batch norm."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kinegraph.nn.norm import BatchNorm
+
+
+def norm_of(channels: int) -> BatchNorm:
+    """Return a norm whose scale and shift are not trivial."""
+    torch.manual_seed(3)
+    norm = BatchNorm(channels)
+    with torch.no_grad():
+        norm.weight.normal_()
+        norm.bias.normal_()
+    return norm
+
+
+@given(st.integers(0, 10_000), st.integers(2, 6), st.integers(1, 3), st.integers(2, 5))
+def test_weights_of_0_and_1_select_rows(seed: int, rows: int, channels: int, frames: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    x = torch.randn(rows, channels, frames, generator=random)
+    chosen = torch.rand(rows, generator=random) < 0.6
+    chosen[0] = True
+    plain, weighted = norm_of(channels), norm_of(channels)
+    expected = plain(x[chosen])
+    found = weighted(x, chosen[:, None, None].float())
+    torch.testing.assert_close(found[chosen], expected, rtol=1e-4, atol=1e-5)
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(weighted.state_dict()[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_a_weight_of_3_stands_for_three_rows() -> None:
+    x = torch.randn(4, 2, 5)
+    weight = torch.tensor([3.0, 1.0, 1.0, 1.0])
+    plain, weighted = norm_of(2), norm_of(2)
+    expected = plain(torch.cat((x, x[:1], x[:1])))
+    found = weighted(x, weight[:, None, None])
+    torch.testing.assert_close(found, expected[:4], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(weighted.running_var, plain.running_var)
+
+
+def test_gradients_equal_those_of_plain_norm() -> None:
+    first = torch.randn(6, 3, 4, requires_grad=True)
+    second = first.detach().clone().requires_grad_()
+    chosen = torch.tensor([True, True, False, True, False, True])
+    factor = torch.randn(6, 3, 4)
+    plain, weighted = norm_of(3), norm_of(3)
+    (plain(first[chosen]) * factor[chosen]).sum().backward()
+    found = weighted(second, chosen[:, None, None].float())
+    (found * factor)[chosen].sum().backward()
+    assert first.grad is not None
+    assert second.grad is not None
+    torch.testing.assert_close(second.grad, first.grad, rtol=1e-3, atol=1e-5)
+    assert plain.weight.grad is not None
+    torch.testing.assert_close(weighted.weight.grad, plain.weight.grad, rtol=1e-3, atol=1e-5)
+
+
+def test_channels_without_weight_keep_their_statistics() -> None:
+    norm = norm_of(2)
+    weight = torch.tensor([1.0, 0.0]).view(1, 2, 1)
+    output = norm(torch.randn(8, 2, 3) + 5, weight)
+    assert norm.running_mean[0] != 0
+    assert norm.running_mean[1] == 0
+    assert norm.running_var[1] == 1
+    assert output.isfinite().all()
+
+
+def test_weights_do_not_matter_in_eval_mode() -> None:
+    norm = norm_of(2).eval()
+    x = torch.randn(4, 2, 3)
+    assert torch.equal(norm(x, torch.rand(4, 1, 1)), norm(x))
+
+
+@pytest.mark.parametrize("shape", [(8, 3), (4, 3, 5), (4, 3, 5, 2)])
+def test_equals_torch_for_any_rank(shape: tuple[int, ...]) -> None:
+    x = torch.randn(shape)
+    classes = {2: torch.nn.BatchNorm1d, 3: torch.nn.BatchNorm1d, 4: torch.nn.BatchNorm2d}
+    theirs = classes[len(shape)](3)
+    ours = BatchNorm(3)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    torch.testing.assert_close(ours(x), theirs(x))
+    torch.testing.assert_close(ours(x, torch.ones(1)), theirs(x), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(ours.running_var, theirs.running_var)
+
+
+def test_half_precision_is_summed_in_full() -> None:
+    x = torch.full((4096, 1, 4), 300.0, dtype=torch.float16) + torch.rand(4096, 1, 4).half()
+    norm = BatchNorm(1)
+    output = norm(x, torch.ones(4096, 1, 1))
+    assert output.dtype == torch.float16
+    assert output.isfinite().all()
