@@ -45,7 +45,7 @@ class Arguments(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     members: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Run folders or score files, one per stream."""
+    """Run folders, checkpoints or score files, one per stream; what has no scores is tested now."""
 
     weights: tuple[str, ...] | None = None
     """One number per member, or `auto` to tune them on --tune-on; equal by default."""
@@ -214,7 +214,18 @@ def _report(path: Path, ensemble: Ensemble) -> None:
     )
 
 
+def is_untested_run(path: Path) -> bool:
+    """Whether a path is a checkpoint, or a run folder that holds no scores yet."""
+    if path.suffix == ".safetensors":
+        return True
+    return (path / "recipe.yaml").is_file() and not any((path / "scores").glob("*.npz"))
+
+
 def _load(path: Path, split: str | None, order: Order, store: Store | None) -> Scores:
+    if is_untested_run(path):
+        from kinegraph.evaluation.testing import score_run
+
+        return score_run(path, store=store.path if store else None, part=split or "test").scores
     scores = load_scores(path, order=order, split=split)
     return with_labels_of(scores, store) if store else scores
 

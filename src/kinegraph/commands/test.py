@@ -101,14 +101,14 @@ def run(arguments: Arguments) -> int:
         "top5": summary.top5,
         "mean_class": summary.mean_class,
         "baselines": baselines,
-        "notes": list(tested.notes),
+        "notes": list(scores.notes),
         **written,
     }
     if arguments.as_json:
         say(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode())
         return 0
     console().print(_table(facts, len(scores.classes)))
-    for note in tested.notes:
+    for note in scores.notes:
         say(f"note: {note}")
     for kind, path in written.items():
         say(f"{kind}: {path}")

@@ -63,6 +63,7 @@ def build_ensemble(
     total = weighted_sum([member.logits for member in aligned], chosen)
     if all(are_probabilities(member.logits) for member in aligned):
         total /= sum(chosen)  # what was a distribution stays one
+    notes = _notes(aligned)
     return Ensemble(
         members=aligned,
         weights=chosen,
@@ -76,8 +77,9 @@ def build_ensemble(
                 f"{weight:g} x {member.source}"
                 for weight, member in zip(chosen, aligned, strict=True)
             ),
+            notes=notes,
         ),
-        notes=_notes(aligned),
+        notes=notes,
     )
 
 
@@ -110,7 +112,7 @@ def _labelled(scores: Scores) -> Scores | None:
 
 
 def _notes(members: Sequence[Scores]) -> tuple[str, ...]:
-    notes = []
+    notes = list(dict.fromkeys(note for member in members for note in member.notes))
     if members[0].is_positional and len(members) > 1:
         checked = "their labels agree" if members[0].has_labels else "nothing confirms it"
         notes.append(f"the files number their clips and were paired by these numbers; {checked}")

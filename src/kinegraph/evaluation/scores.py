@@ -44,6 +44,7 @@ class Scores:
         split: The clips' split, such as ``test``; empty if unknown.
         stream: Such as ``joint`` or ``bone motion``; empty if unknown.
         source: Where they come from, for messages and tables; the path of a file that was read.
+        notes: What a reader of the numbers must know, such as an epoch chosen on these very clips.
 
     Raises:
         ScoreError: Shapes do not fit, or there are duplicate clips, scores that are not finite, or
@@ -57,6 +58,7 @@ class Scores:
     split: str = ""
     stream: str = ""
     source: str = ""
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         where = f"scores '{self.source}'"
@@ -144,6 +146,7 @@ def save_scores(path: str | Path, scores: Scores, *, force: bool = True) -> None
         "split": np.str_(scores.split),
         "stream": np.str_(scores.stream),
         "source": np.str_(scores.source),
+        "notes": np.asarray(scores.notes, dtype=np.str_),
     }
     with atomic_file(Path(path), force=force) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
@@ -232,9 +235,8 @@ def _read_archive(path: Path) -> Scores:
             NotImplementedError, RuntimeError) as error:  # fmt: skip
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ScoreError(f"scores '{path}' cannot be read: {reason}") from error
-    missing = {"format_version", "names", "logits", "labels", "classes", "split", "stream"} - set(
-        arrays
-    )
+    missing = {"format_version", "names", "logits", "labels", "classes", "split", "stream",
+               "notes"} - set(arrays)  # fmt: skip
     if missing:
         raise ScoreError(f"'{path}' is no score file: it lacks {', '.join(sorted(missing))}")
     if arrays["format_version"].tolist() != FORMAT_VERSION:
@@ -242,8 +244,10 @@ def _read_archive(path: Path) -> Scores:
             f"scores '{path}' have format version {arrays['format_version']}, this kinegraph reads"
             f" {FORMAT_VERSION}; run `kinegraph test` again"
         )
-    kinds = "".join(arrays[key].dtype.kind for key in ("names", "logits", "labels", "classes"))
-    if kinds != "UfiU":
+    kinds = "".join(
+        arrays[key].dtype.kind for key in ("names", "logits", "labels", "classes", "notes")
+    )
+    if kinds != "UfiUU":
         raise ScoreError(f"scores '{path}' hold other types of values than this version writes")
     return Scores(
         names=arrays["names"],
@@ -253,6 +257,7 @@ def _read_archive(path: Path) -> Scores:
         split=str(arrays["split"]),
         stream=str(arrays["stream"]),
         source=str(path),
+        notes=tuple(arrays["notes"].tolist()),
     )
 
 

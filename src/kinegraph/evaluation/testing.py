@@ -30,14 +30,12 @@ class Tested:
         scores: Of every clip of the part.
         checkpoint: What was tested.
         data: The recordings that it was tested on.
-        notes: What a reader of the numbers has to know.
         folder: The run folder that results belong to, or None for a checkpoint on its own.
     """
 
     scores: Scores
     checkpoint: Checkpoint
     data: RunData
-    notes: tuple[str, ...]
     folder: RunFolder | None
 
 
@@ -87,12 +85,12 @@ def score_run(
         split=part,
         stream=checkpoint.recipe.stream,
         source=str(path),
+        notes=_notes(checkpoint, part),
     )
     return Tested(
         scores=scores,
         checkpoint=checkpoint,
         data=data,
-        notes=_notes(checkpoint, part),
         folder=_folder_of(path, file),
     )
 
@@ -120,7 +118,7 @@ def save_test(tested: Tested, *, baselines: Mapping[str, float] | None = None) -
         recipe_yaml=recipe.to_yaml(),
         baselines=baselines,
         provenance=provenance(tested),
-        notes=tested.notes,
+        notes=tested.scores.notes,
     )
 
 
@@ -143,13 +141,12 @@ def _notes(checkpoint: Checkpoint, part: str) -> tuple[str, ...]:
     notes = []
     if recipe.evaluation.selection == "test" and part == "test":
         notes.append(
-            f"Epoch {checkpoint.epoch} was chosen for its accuracy on these very clips, as the"
-            " original programs do; this flatters the result."
+            "the epoch was chosen for its accuracy on these very clips, as the original programs"
+            " do, which flatters the result"
         )
     if recipe.evaluation.selection == "last" and checkpoint.epoch < recipe.training.epochs:
         notes.append(
-            f"The run is not finished: this is epoch {checkpoint.epoch} of"
-            f" {recipe.training.epochs}."
+            f"the run is not finished: this is epoch {checkpoint.epoch} of {recipe.training.epochs}"
         )
     return tuple(notes)
 
