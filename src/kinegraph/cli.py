@@ -170,6 +170,9 @@ def parse(name: str, summary: str, model: type[BaseModel], words: list[str]) -> 
     Raises:
         UsageError: They do not fit; the message is one line.
     """
+    if not words and not any(field.is_required() for field in model.model_fields.values()):
+        return model()  # nothing to parse: spare the time that tyro takes to start
+
     import tyro
 
     check_options(words, model)

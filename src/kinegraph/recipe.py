@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, reduce
-from importlib import resources
 from operator import or_
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -25,6 +23,7 @@ from pydantic import (
 from kinegraph.backbones import BACKBONES, CTRGCNConfig
 from kinegraph.errors import RecipeError, nearest, unknown
 from kinegraph.objectives import OBJECTIVES, ClassifyConfig
+from kinegraph.recipe_files import read_recipe, read_yaml
 from kinegraph.registry import Component, Config
 from kinegraph.transforms import TRANSFORMS, check_stream
 
@@ -248,60 +247,6 @@ def _siblings(location: Sequence[int | str], values: Any) -> list[str]:
     if isinstance(model, type) and issubclass(model, Config):
         return list(model.model_fields)
     return []
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML without surprises: a key may stand once, and 1e-3 is a number."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Refuse repeated keys."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                line = node.start_mark.line + 1
-                raise yaml.YAMLError(f"key '{key}' stands twice in the block of line {line}")
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(text: str, *, where: str) -> Any:
-    """Parse YAML.
-
-    Raises:
-        RecipeError: It is no YAML, or a key stands twice.
-    """
-    try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from error
-
-
-def recipe_names() -> tuple[str, ...]:
-    """Return the names of the recipes that come with kinegraph, sorted."""
-    folder = resources.files("kinegraph") / "recipes"
-    names = (file.name for file in folder.iterdir())
-    return tuple(sorted(name[: -len(".yaml")] for name in names if name.endswith(".yaml")))
-
-
-def read_recipe(name: str) -> dict[str, Any]:
-    """Return a recipe's values by its name, or from a YAML file of your own.
-
-    Raises:
-        RecipeError: There is no such recipe, or its file is no YAML mapping.
-    """
-    path = Path(name)
-    if name in recipe_names():
-        file = resources.files("kinegraph") / "recipes" / f"{name}.yaml"
-        text = file.read_text(encoding="utf-8")
-    elif path.suffix in (".yaml", ".yml"):
-        if not path.is_file():
-            raise RecipeError(f"recipe file '{name}' does not exist")
-        text = path.read_text(encoding="utf-8")
-    else:
-        raise RecipeError(unknown("recipe", name, recipe_names()) + "; or name a .yaml file")
-    values = read_yaml(text, where=f"recipe '{name}'")
-    if not isinstance(values, dict):
-        raise RecipeError(f"recipe '{name}' is not a mapping of keys to values")
-    return values
 
 
 def load_recipe(name: str, overrides: Sequence[tuple[str, str]] = ()) -> Recipe:

@@ -21,7 +21,12 @@ from kinegraph.errors import RecipeError, unknown
 class Config(BaseModel):
     """Base of all configurations: unknown keys are errors, values do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        defer_build=True,  # listing parts needs no validators
+    )
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def datasets() -> dict[str, str]:
 
 def recipes() -> dict[str, str]:
     """Recipes that come with kinegraph: name -> summary."""
-    from kinegraph.recipe import read_recipe, recipe_names
+    from kinegraph.recipe_files import read_recipe, recipe_names
 
     return {name: str(read_recipe(name).get("summary", "")) for name in recipe_names()}
 

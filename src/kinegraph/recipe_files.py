@@ -1,0 +1,77 @@
+"""Recipes as files: their names and their YAML, as plain values.
+
+``recipe`` checks and completes what is read here. This module knows no schema, so that listing
+recipes costs nothing but reading them.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kinegraph.errors import RecipeError, unknown
+
+# The loader written in C reads a recipe five times as fast; not every build of PyYAML has it.
+_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_SafeLoader):  # type: ignore[misc]  # its base is known at run time
+    """YAML without surprises: a key may stand once, and 1e-3 is a number."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Refuse repeated keys."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                line = node.start_mark.line + 1
+                raise yaml.YAMLError(f"key '{key}' stands twice in the block of line {line}")
+        values: dict[Any, Any] = super().construct_mapping(node, deep)
+        return values
+
+
+def read_yaml(text: str, *, where: str) -> Any:
+    """Parse YAML.
+
+    Raises:
+        RecipeError: It is no YAML, or a key stands twice.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def recipe_names() -> tuple[str, ...]:
+    """Return the names of the recipes that come with kinegraph, sorted."""
+    folder = resources.files("kinegraph") / "recipes"
+    names = (file.name for file in folder.iterdir())
+    return tuple(sorted(name[: -len(".yaml")] for name in names if name.endswith(".yaml")))
+
+
+def read_recipe(name: str) -> dict[str, Any]:
+    """Return a recipe's values by its name, or from a YAML file of your own.
+
+    Raises:
+        RecipeError: There is no such recipe, or its file is no YAML mapping.
+    """
+    path = Path(name)
+    if name in recipe_names():
+        file = resources.files("kinegraph") / "recipes" / f"{name}.yaml"
+        text = file.read_text(encoding="utf-8")
+    elif path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise RecipeError(f"recipe file '{name}' does not exist")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise RecipeError(f"recipe file '{name}' cannot be read: {why}") from error
+    else:
+        raise RecipeError(unknown("recipe", name, recipe_names()) + "; or name a .yaml file")
+    values = read_yaml(text, where=f"recipe '{name}'")
+    if not isinstance(values, dict):
+        raise RecipeError(f"recipe '{name}' is not a mapping of keys to values")
+    return values
