@@ -14,12 +14,12 @@ import yaml
 
 from kinegraph.errors import RecipeError, unknown
 
-# The loader written in C reads a recipe five times as fast; not every build of PyYAML has it.
-_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
+class _Loader(yaml.SafeLoader):
+    """YAML without surprises: a key may stand once, and 1e-3 is a number.
 
-class _Loader(_SafeLoader):  # type: ignore[misc]  # its base is known at run time
-    """YAML without surprises: a key may stand once, and 1e-3 is a number."""
+    Not the faster loader written in C, which deeply nested text makes crash the whole program.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Refuse repeated keys."""
@@ -28,8 +28,7 @@ class _Loader(_SafeLoader):  # type: ignore[misc]  # its base is known at run ti
             if keys.count(key) > 1:
                 line = node.start_mark.line + 1
                 raise yaml.YAMLError(f"key '{key}' stands twice in the block of line {line}")
-        values: dict[Any, Any] = super().construct_mapping(node, deep)
-        return values
+        return super().construct_mapping(node, deep)
 
 
 def read_yaml(text: str, *, where: str) -> Any:
@@ -42,6 +41,8 @@ def read_yaml(text: str, *, where: str) -> Any:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
         raise RecipeError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise RecipeError(f"{where} is nested too deeply") from error
 
 
 def recipe_names() -> tuple[str, ...]:
@@ -49,6 +50,19 @@ def recipe_names() -> tuple[str, ...]:
     folder = resources.files("kinegraph") / "recipes"
     names = (file.name for file in folder.iterdir())
     return tuple(sorted(name[: -len(".yaml")] for name in names if name.endswith(".yaml")))
+
+
+def recipe_summary(name: str) -> str:
+    """Return what a recipe that comes with kinegraph says of itself.
+
+    These recipes begin with their summary, and no more than that is parsed: listing them is quick.
+    """
+    file = resources.files("kinegraph") / "recipes" / f"{name}.yaml"
+    events = yaml.parse(file.read_text(encoding="utf-8"), Loader=_Loader)
+    scalars = (event.value for event in events if isinstance(event, yaml.ScalarEvent))
+    if next(scalars, "") == "summary":
+        return str(next(scalars))
+    return str(read_recipe(name).get("summary", ""))
 
 
 def read_recipe(name: str) -> dict[str, Any]:

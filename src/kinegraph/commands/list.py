@@ -114,9 +114,9 @@ def datasets() -> dict[str, str]:
 
 def recipes() -> dict[str, str]:
     """Recipes that come with kinegraph: name -> summary."""
-    from kinegraph.recipe_files import read_recipe, recipe_names
+    from kinegraph.recipe_files import recipe_names, recipe_summary
 
-    return {name: str(read_recipe(name).get("summary", "")) for name in recipe_names()}
+    return {name: recipe_summary(name) for name in recipe_names()}
 
 
 def presets() -> dict[str, str]:
