@@ -1,0 +1,150 @@
+"""State dicts of the original programs and ours."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from kinegraph.backbones import BACKBONES, build_backbone
+from kinegraph.compat.rules import RULES
+from kinegraph.compat.state_dicts import from_original, load_original, to_original
+from kinegraph.errors import CheckpointError
+from kinegraph.objectives import ClassifyConfig, build_objective
+from kinegraph.objectives.base import Objective
+from kinegraph.skeleton import load_layout
+
+every_family = pytest.mark.parametrize("family", RULES)
+
+
+def network(family: str, classes: int = 10, layout: str = "ucla20", **options: object) -> Objective:
+    """Build a narrow network with random weights."""
+    skeleton = load_layout(layout)
+    config = BACKBONES[family].config.model_validate({"width": 8, **options})
+    objective = build_objective(
+        ClassifyConfig(),
+        lambda: build_backbone(config, skeleton, persons=1),
+        num_classes=classes,
+        skeleton=skeleton,
+    )
+    with torch.no_grad():
+        for name, tensor in objective.state_dict().items():
+            if name.endswith("running_var"):
+                tensor.uniform_(0.5, 1.5)
+            elif tensor.is_floating_point():
+                tensor.normal_(0, 0.2)
+    return objective
+
+
+def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+@every_family
+def test_there_and_back(family: str) -> None:
+    ours = network(family).state_dict()
+    theirs = to_original(family, ours)
+    assert equal(from_original(family, theirs), dict(ours))
+    assert equal(to_original(family, from_original(family, theirs)), theirs)
+
+
+@every_family
+def test_loading_gives_the_same_network(family: str) -> None:
+    source, target = network(family), network(family)
+    x = torch.randn(2, 3, 8, 20, 1)
+    load_original(target, family, to_original(family, source.state_dict()))
+    expected = source.eval().logits(x)
+    assert expected.isfinite().all()
+    assert torch.equal(target.eval().logits(x), expected)
+
+
+@every_family
+def test_every_tensor_of_ours_has_one_rule(family: str) -> None:
+    ours = [rule.ours for rule in RULES[family]]
+    theirs = [name for rule in RULES[family] for name in rule.theirs]
+    assert len(set(ours)) == len(ours)
+    assert len(set(theirs)) == len(theirs)
+    assert set(network(family).state_dict()) <= set(ours)
+
+
+@every_family
+def test_prefixes_of_parallel_training_are_removed(family: str) -> None:
+    objective = network(family)
+    theirs = to_original(family, objective.state_dict())
+    wrapped = {f"model.module.{name}": tensor for name, tensor in theirs.items()}
+    assert equal(from_original(family, wrapped), dict(objective.state_dict()))
+
+
+@every_family
+def test_old_files_without_batch_counters(family: str) -> None:
+    theirs = to_original(family, network(family).state_dict())
+    old = {name: t for name, t in theirs.items() if not name.endswith("num_batches_tracked")}
+    converted = from_original(family, old)
+    assert converted.keys() == network(family).state_dict().keys()
+    counters = [t for name, t in converted.items() if name.endswith("num_batches_tracked")]
+    assert counters
+    assert all(counter == 0 and counter.dtype == torch.int64 for counter in counters)
+
+
+@every_family
+def test_a_missing_tensor_is_named(family: str) -> None:
+    objective = network(family)
+    theirs = to_original(family, objective.state_dict())
+    names = [name for name in theirs if not name.endswith("num_batches_tracked")]
+    for name in names[::5]:
+        short = {other: tensor for other, tensor in theirs.items() if other != name}
+        with pytest.raises(CheckpointError, match=f"lacks '{name}'"):
+            load_original(objective, family, short)
+
+
+@every_family
+def test_an_extra_tensor_is_named_unless_ignored(family: str) -> None:
+    objective = network(family)
+    theirs = to_original(family, objective.state_dict())
+    more = {**theirs, "ren_low.weight": torch.zeros(3)}
+    with pytest.raises(CheckpointError, match=r"has 'ren_low.weight', which this network"):
+        from_original(family, more)
+    assert equal(from_original(family, more, ignore=("ren_",)), dict(objective.state_dict()))
+
+
+def test_parts_that_this_configuration_lacks_are_named() -> None:
+    theirs = to_original("stgcn", network("stgcn").state_dict())
+    plain = network("stgcn", edge_importance=False)
+    with pytest.raises(CheckpointError, match=r"has 'edge_importance.0', .* and 6 more, which"):
+        load_original(plain, "stgcn", theirs)
+    without = to_original("stgcn", plain.state_dict())
+    with pytest.raises(CheckpointError, match=r"lacks 'edge_importance.0'"):
+        load_original(network("stgcn"), "stgcn", without)
+
+
+@every_family
+def test_another_number_of_classes_or_layout_is_named(family: str) -> None:
+    theirs = to_original(family, network(family).state_dict())
+    head = "fcn" if family == "stgcn" else "fc"
+    with pytest.raises(CheckpointError, match=rf"'{head}.weight' .* shape \(10, .* \(12, "):
+        load_original(network(family, classes=12), family, theirs)
+    with pytest.raises(CheckpointError, match="another layout, width or number of classes"):
+        load_original(network(family, layout="ntu25"), family, theirs)
+
+
+def test_subsets_of_different_shapes_are_named() -> None:
+    theirs = to_original("ctrgcn", network("ctrgcn").state_dict())
+    theirs["l2.gcn1.convs.1.conv3.weight"] = torch.zeros(8, 9, 1, 1)
+    with pytest.raises(CheckpointError, match=r"'l2.gcn1.convs.0.conv3.weight'.*do not fit"):
+        from_original("ctrgcn", theirs)
+
+
+def test_unknown_families_and_names_are_refused() -> None:
+    with pytest.raises(CheckpointError, match="unknown original network 'ctr-gcn'; nearest"):
+        from_original("ctr-gcn", {})
+    with pytest.raises(CheckpointError, match=r"'backbone.more' have no place"):
+        to_original("stgcn", {"backbone.more": torch.zeros(1)})
+
+
+def test_subsets_keep_their_order() -> None:
+    theirs = to_original("ctrgcn", network("ctrgcn").state_dict())
+    ours = from_original("ctrgcn", theirs)
+    stacked = ours["backbone.body.blocks.4.spatial.conv.value.weight"]
+    for k in range(3):
+        part = theirs[f"l5.gcn1.convs.{k}.conv3.weight"]
+        assert torch.equal(stacked[k * len(part) : (k + 1) * len(part)], part)
