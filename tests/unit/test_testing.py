@@ -1,0 +1,125 @@
+"""Testing a run: scores of the right clips, notes for the reader, and refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kinegraph.data.store import open_store
+from kinegraph.errors import CheckpointError, OutputError, RecipeError
+from kinegraph.evaluation.baselines import measure_baselines
+from kinegraph.evaluation.ensemble import build_ensemble
+from kinegraph.evaluation.scores import load_scores
+from kinegraph.evaluation.testing import save_test, score_run
+from kinegraph.recipe import parse_recipe
+from kinegraph.training.run import start
+from kinegraph.training.run_folder import RunFolder
+
+MakeStore = Callable[..., Path]
+TinyRecipe = Callable[..., dict[str, Any]]
+
+
+def train(folder: Path, values: dict[str, Any], store: Path) -> RunFolder:
+    """Train a recipe of seconds."""
+    run = RunFolder(folder)
+    recipe = parse_recipe(values | {"data": {"store": str(store), "split": "subjects"}})
+    start(recipe, run, device="cpu")
+    return run
+
+
+def test_the_test_clips_are_scored_by_name(
+    tmp_path: Path, make_store: MakeStore, tiny_recipe: TinyRecipe
+) -> None:
+    store = open_store(make_store())
+    run = train(tmp_path / "run", tiny_recipe(), store.path)
+    tested = score_run(run.path)
+    assert set(tested.scores.names) == set(store.clips["name"][store.clips["subject"] % 2 == 0])
+    assert tested.scores.labels.tolist() == [
+        int(store.clips["label"][store.find(str(name))]) for name in tested.scores.names
+    ]
+    assert tested.scores.notes == ()
+    trained = score_run(run.path, part="train").scores
+    assert not set(trained.names) & set(tested.scores.names)
+
+
+def test_the_batch_size_changes_no_score(
+    tmp_path: Path, make_store: MakeStore, tiny_recipe: TinyRecipe
+) -> None:
+    run = train(tmp_path / "run", tiny_recipe(), make_store())
+    one = score_run(run.path, batch_size=1).scores.logits
+    all_at_once = score_run(run.path, batch_size=64).scores.logits
+    np.testing.assert_allclose(one, all_at_once, rtol=1e-4, atol=1e-5)
+
+
+def test_scores_and_report_lie_in_the_run_folder(
+    tmp_path: Path, make_store: MakeStore, tiny_recipe: TinyRecipe
+) -> None:
+    run = train(tmp_path / "run", tiny_recipe(), make_store())
+    tested = score_run(run.path)
+    report = save_test(tested, baselines={"chance": 0.5})
+    assert report == run.path / "report.html"
+    assert "chance" in report.read_text(encoding="utf-8")
+    np.testing.assert_array_equal(load_scores(run.path).logits, tested.scores.logits)
+
+
+def test_an_epoch_chosen_on_the_test_clips_is_named_wherever_its_scores_go(
+    tmp_path: Path, make_store: MakeStore, tiny_recipe: TinyRecipe
+) -> None:
+    values = tiny_recipe(evaluation={"selection": "test"})
+    run = train(tmp_path / "run", values, make_store())
+    save_test(score_run(run.path))
+    scores = load_scores(run.path)
+    assert any("chosen for its accuracy on these very clips" in note for note in scores.notes)
+    assert scores.notes[0] in build_ensemble([scores, scores]).notes
+    assert "these very clips" in run.report.read_text(encoding="utf-8")
+
+
+def test_a_store_of_other_classes_or_layout_is_refused(
+    tmp_path: Path, make_store: MakeStore, tiny_recipe: TinyRecipe
+) -> None:
+    run = train(tmp_path / "run", tiny_recipe(), make_store())
+    with pytest.raises(CheckpointError, match="'coco17' .* has 'ntu25'"):
+        score_run(run.path, store=make_store("other", layout="ntu25"))
+    with pytest.raises(CheckpointError, match="2 classes, .* has 3"):
+        score_run(run.path, store=make_store("more", classes=3))
+
+
+def test_parts_that_do_not_exist_are_refused(
+    tmp_path: Path, make_store: MakeStore, tiny_recipe: TinyRecipe
+) -> None:
+    run = train(tmp_path / "run", tiny_recipe(), make_store())
+    with pytest.raises(RecipeError, match="no part 'validation'"):
+        score_run(run.path, part="validation")
+
+
+def test_a_checkpoint_far_from_its_run_has_no_place_for_results(
+    tmp_path: Path, make_store: MakeStore, tiny_recipe: TinyRecipe
+) -> None:
+    run = train(tmp_path / "run", tiny_recipe(), make_store())
+    moved = run.last.rename(tmp_path / "weights.safetensors")
+    tested = score_run(moved)
+    with pytest.raises(OutputError, match="outside a run folder"):
+        save_test(tested)
+
+
+def test_shuffled_labels_reach_training_alone(
+    tmp_path: Path, make_store: MakeStore, tiny_recipe: TinyRecipe
+) -> None:
+    store = make_store(per_class=12)
+    plain = train(tmp_path / "plain", tiny_recipe(), store)
+    values = tiny_recipe(training={"shuffle_labels": True})
+    shuffled = train(tmp_path / "shuffled", values, store)
+    first, other = score_run(plain.path).scores, score_run(shuffled.path).scores
+    np.testing.assert_array_equal(first.labels, other.labels)
+    assert not np.array_equal(first.logits, other.logits)
+
+
+def test_baselines_are_those_of_the_clips_that_are_tested(make_store: MakeStore) -> None:
+    store = open_store(make_store(classes=3))
+    rows = np.arange(len(store))
+    found = measure_baselines(store, rows, rows)  # every clip is its own nearest neighbour
+    assert found == {"chance": pytest.approx(1 / 3), "1-NN, raw coordinates": 1.0}
