@@ -82,9 +82,9 @@ def test_a_store_of_other_classes_or_layout_is_refused(
     tmp_path: Path, make_store: MakeStore, tiny_recipe: TinyRecipe
 ) -> None:
     run = train(tmp_path / "run", tiny_recipe(), make_store())
-    with pytest.raises(CheckpointError, match="'coco17' .* has 'ntu25'"):
+    with pytest.raises(CheckpointError, match=r"'coco17' .* has 'ntu25'"):
         score_run(run.path, store=make_store("other", layout="ntu25"))
-    with pytest.raises(CheckpointError, match="2 classes, .* has 3"):
+    with pytest.raises(CheckpointError, match=r"2 classes, .* has 3"):
         score_run(run.path, store=make_store("more", classes=3))
 
 
