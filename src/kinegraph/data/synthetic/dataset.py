@@ -106,7 +106,7 @@ def draw_cast(seed: int, subjects: int) -> tuple[Subject, ...]:
         rng = np.random.default_rng([seed, _PEOPLE, number])
         body = draw_body(rng)
         tempo, vigour = float(rng.uniform(0.8, 1.25)), float(rng.uniform(0.8, 1.15))
-        left_handed = bool(rng.random() < 0.25)
+        left_handed = bool(rng.random() < 0.4)
         role = _ROLES[(number - 1) % len(_ROLES)]
         cast.append(Subject(number, role, body, tempo, vigour, left_handed))
     return tuple(cast)
@@ -146,7 +146,7 @@ def perform_alone(rng: np.random.Generator, name: str, subject: Subject) -> Floa
     take = _draw_take(rng, action.seconds, subject)
     pose = Pose(take.frames)
     idle(pose, take)
-    if rng.random() < 0.6:
+    if rng.random() < 0.5:
         fidget(pose, take, begin=rng.uniform(-0.2, 0.8 * take.seconds[-1]))
     action.perform(pose, take)
     return pose.solve(subject.body)
@@ -169,13 +169,13 @@ def perform_together(
 
 def _draw_take(rng: np.random.Generator, usual: float, subject: Subject) -> Take:
     """Draw length, onset and manner of a clip of at least SHORTEST and at most LONGEST frames."""
-    duration = min(usual * rng.uniform(0.85, 1.15) / subject.tempo, 2.6)
+    duration = min(usual * rng.uniform(0.75, 1.25) / subject.tempo, 2.6)
     spare = (LONGEST - 1) / FRAMES_PER_SECOND - duration
-    onset = rng.uniform(0.05, min(1.4, spare))
+    onset = rng.uniform(0.05, min(1.7, spare))
     rest = rng.uniform(0.05, min(1.1, spare - onset + 0.05))
     frames = int(np.clip((onset + duration + rest) * FRAMES_PER_SECOND, SHORTEST, LONGEST))
     seconds = np.arange(frames) / FRAMES_PER_SECOND
-    left = rng.random() < (0.85 if subject.left_handed else 0.15)
+    left = rng.random() < (0.8 if subject.left_handed else 0.2)
     return Take(
         rng=rng,
         progress=np.clip((seconds - onset) / duration, 0.0, 1.0),

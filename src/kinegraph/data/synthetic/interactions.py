@@ -50,7 +50,7 @@ def shake_hands(first: Performer, second: Performer, take: Take) -> None:
     gap = take.between(0.75, 0.95)
     _meet(first, second, take, gap, until=0.35)
     weight = take.hold(0.15, 0.4, 0.8, 1.0)
-    pump = take.wobble(0.42, 0.8, float(take.rng.integers(2, 5))) * 0.05 * take.vigour
+    pump = take.wobble(0.42, 0.8, float(take.rng.integers(2, 5))) * 0.08 * take.vigour
     height = 0.29 * (first.body.stature + second.body.stature) + take.between(-0.05, 0.05)
     side_off = take.between(-0.05, 0.05)
     for person in (first, second):
@@ -65,7 +65,7 @@ def shake_hands(first: Performer, second: Performer, take: Take) -> None:
         )
         pose = person.pose
         pose.reach("right", "world", path, weight)
-        pose.lean += 0.12 * weight
+        pose.lean += 0.18 * weight
         pose.nod += 0.15 * take.wobble(0.4, 0.8, 1.0) * weight
 
 
@@ -79,7 +79,7 @@ def hug(first: Performer, second: Performer, take: Take) -> None:
         pose, towards = person.pose, person.towards
         for number, side in enumerate(SIDES):
             out = (1.0 if side == "left" else -1.0) * towards
-            pose.reach(side, "shoulder", (0.5, -0.2, 0.7), opening)
+            pose.reach(side, "shoulder", (0.75, 0.0, 0.6), opening)
             height = other.body.stature * (0.68 + 0.09 * ((number + (towards > 0)) % 2))
             back = (0.07 * out, height, towards * (0.5 * gap + 0.03))
             pose.reach(side, "world", back, weight)

@@ -46,7 +46,7 @@ def clap(pose: Pose, take: Take) -> None:
     height, far = take.between(-0.45, 0.05), take.between(0.45, 0.65)
     weight = take.hold(0.0, 0.2, 0.82, 1.0)
     for side in SIDES:
-        gap = 0.04 + 0.28 * take.vigour * open_
+        gap = 0.04 + 0.42 * take.vigour * open_
         path = np.stack([gap, np.full_like(gap, height), np.full_like(gap, far)], axis=-1)
         pose.reach(side, "chest", path, weight)
 
@@ -60,7 +60,8 @@ def drink(pose: Pose, take: Take) -> None:
     tip = take.hold(0.38, 0.5, 0.6, 0.72)
     path = mouth + tip[:, None] * np.array([0.02, 0.08, 0.05])
     pose.reach(take.side, "mouth", path, lift)
-    pose.nod -= 0.35 * take.vigour * tip
+    pose.nod -= 0.4 * take.vigour * tip
+    pose.lean -= 0.12 * take.vigour * tip
 
 
 def march(pose: Pose, take: Take) -> None:
@@ -111,9 +112,10 @@ def punch(pose: Pose, take: Take) -> None:
         side = take.side if blow % 2 == 0 else take.other
         target = np.array([-0.2, take.between(-0.1, 0.15), 1.0 * take.vigour])
         pose.reach(side, "shoulder", target, strike)
-        pose.twist += (turn if blow % 2 == 0 else -turn) * 0.45 * strike
-    pose.crouch += 0.05 * guard
-    pose.lean += 0.12 * guard
+        pose.twist += (turn if blow % 2 == 0 else -turn) * 0.6 * strike
+    pose.crouch += 0.1 * guard
+    pose.lean += 0.2 * guard
+    pose.step(take.other, "floor", (0.16, 0.09, 0.3), guard)
 
 
 def kick(pose: Pose, take: Take) -> None:
@@ -218,15 +220,6 @@ def bow(pose: Pose, take: Take) -> None:
         pose.reach(side, "hip", (0.1, -0.3, 0.25), 0.7 * down)
 
 
-def point(pose: Pose, take: Take) -> None:
-    """Stretch one arm out towards something and keep it there."""
-    azimuth, height = take.between(-0.3, 1.1), take.between(-0.25, 0.2)
-    goal = np.array([np.sin(azimuth), height, np.cos(azimuth)])
-    weight = take.hold(0.0, 0.28, 0.8, 1.0)
-    pose.reach(take.side, "shoulder", goal, weight)
-    pose.look += (-0.4 if take.side == "right" else 0.4) * azimuth * weight
-
-
 ACTIONS: dict[str, Action] = {
     "wave": Action(1.5, wave),
     "clap": Action(1.4, clap),
@@ -241,7 +234,6 @@ ACTIONS: dict[str, Action] = {
     "jump": Action(1.2, jump),
     "squat": Action(1.5, squat),
     "bow": Action(1.4, bow),
-    "point": Action(1.3, point),
 }
 
 
