@@ -38,8 +38,16 @@ def transform_points(joints: Tensor, matrices: Tensor) -> Tensor:
     Channels beyond D (a confidence) are carried over.
     """
     rows, channels, size = joints.shape[0], joints.shape[-1], matrices.shape[-1]
-    points = joints[..., :size].reshape(rows, -1, size)  # (R, T*V, D)
-    moved = torch.bmm(points, matrices.transpose(1, 2)).view(*joints.shape[:-1], size)
+    points = joints[..., :size].reshape(rows, -1, size)  # (R, P, D)
+    turned = matrices.transpose(1, 2)
+    if points.shape[1] % 4 == 0 and points.shape[1] >= 64:
+        # Four points at a time, by a matrix of four blocks: four times the arithmetic, but in a
+        # quarter of the time, because products with a side of two or three are slow.
+        blocks = matrices.new_zeros(rows, 4, size, 4, size)
+        blocks.diagonal(dim1=1, dim2=3).copy_(turned[..., None])
+        points = points.reshape(rows, -1, 4 * size)
+        turned = blocks.view(rows, 4 * size, 4 * size)
+    moved = torch.bmm(points, turned).view(*joints.shape[:-1], size)
     return moved if channels == size else torch.cat((moved, joints[..., size:]), -1)
 
 

@@ -94,11 +94,11 @@ class Pipeline:
         current: RaggedTracks | FixedTracks = tracks
         if self.transforms[0].stage == "clip":
             current = tracks.compact()
+        random = ClipRandom(seed, epoch, index, view=view)
         for position, transform in enumerate(self.transforms):
             draws = replay[position] if replay is not None else None
             if draws is None:
-                random = ClipRandom(seed, epoch, index, view=view, purpose=position)
-                draws = transform.draw(random, current)
+                draws = transform.draw(random.for_purpose(position), current)
             current = transform.apply(current, draws)
         fixed = cast(FixedTracks, current)
         joints = make_stream(fixed.joints, fixed.skeleton, self.stream)

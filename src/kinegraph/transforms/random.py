@@ -7,6 +7,8 @@ clips share a batch, on which device, in which order, or how many workers there 
 from __future__ import annotations
 
 import math
+from copy import copy
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -15,6 +17,7 @@ from torch import Tensor
 _GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
 _MULTIPLY_1 = 0xBF58476D1CE4E5B9 - (1 << 64)
 _MULTIPLY_2 = 0x94D049BB133111EB - (1 << 64)
+_WORD = (1 << 64) - 1
 
 
 def mix(x: Tensor) -> Tensor:
@@ -27,6 +30,32 @@ def mix(x: Tensor) -> Tensor:
 def _shift(x: Tensor, bits: int) -> Tensor:
     """Logical right shift; torch's own keeps the sign."""
     return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _mix_number(x: int) -> int:
+    """Hash one number as `mix` does; numbers cost less than tensors of one element."""
+    x &= _WORD
+    x = (x ^ x >> 30) * _MULTIPLY_1 & _WORD
+    x = (x ^ x >> 27) * _MULTIPLY_2 & _WORD
+    return _signed(x ^ x >> 31)
+
+
+def _signed(x: int) -> int:
+    x &= _WORD
+    return x - (1 << 64) if x >> 63 else x
+
+
+def _hash(word: int | Tensor) -> int | Tensor:
+    if isinstance(word, Tensor):
+        return mix(word.to(torch.int64) + _GOLDEN)
+    return _mix_number(word + _GOLDEN)
+
+
+def _join(key: int | Tensor, hashed: int | Tensor) -> int | Tensor:
+    """Hash a key and the hash of one more word to a longer key."""
+    turned = _signed(key + _GOLDEN) if isinstance(key, int) else key + _GOLDEN
+    joined = turned ^ hashed
+    return _mix_number(joined) if isinstance(joined, int) else mix(joined)
 
 
 class ClipRandom:
@@ -43,15 +72,31 @@ class ClipRandom:
     def __init__(
         self, seed: int, epoch: int | Tensor, index: Tensor, view: int = 0, purpose: int = 0
     ) -> None:
-        key = torch.zeros_like(index, dtype=torch.int64)
-        for word in (seed, epoch, view, purpose, index.to(torch.int64)):
-            key = mix((key + _GOLDEN) ^ mix(torch.as_tensor(word, device=key.device) + _GOLDEN))
-        self._key = key
+        stem: int | Tensor = 0
+        for word in (seed, epoch, view):
+            stem = _join(stem, _hash(word))
+        self._stem = stem
+        self._index = _hash(index)
+        self._device = index.device
+        self._purpose = purpose
         self._counter = 0
+
+    def for_purpose(self, purpose: int) -> ClipRandom:
+        """Return draws of their own for another purpose, for the same clips and view."""
+        other = copy(self)
+        other._purpose, other._counter = purpose, 0
+        other.__dict__.pop("_key", None)
+        return other
+
+    @cached_property
+    def _key(self) -> Tensor:
+        """(N,) keys, made when something is drawn."""
+        key = _join(_join(self._stem, _hash(self._purpose)), self._index)
+        return torch.as_tensor(key, device=self._device)
 
     def uniform(self, count: int = 1) -> Tensor:
         """Return (N, count) float32 in [0, 1)."""
-        steps = torch.arange(self._counter, self._counter + count, device=self._key.device)
+        steps = torch.arange(self._counter, self._counter + count, device=self._device)
         self._counter += count
         bits = mix(self._key[:, None] + (steps[None, :] + 1) * _GOLDEN)
         return _shift(bits, 40).to(torch.float32) * 2.0**-24
@@ -62,7 +107,7 @@ class ClipRandom:
 
     def below(self, limit: Tensor | int, count: int = 1) -> Tensor:
         """Return (N, count) int64, uniform in 0..limit-1; ``limit`` is a number or (N,)."""
-        bound = torch.as_tensor(limit, device=self._key.device)
+        bound = torch.as_tensor(limit, device=self._device)
         bound = bound[:, None] if bound.ndim else bound
         drawn = (self.uniform(count) * bound).to(torch.int64)
         return torch.minimum(drawn, bound - 1)  # float32 may round up to the limit itself

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -23,12 +24,16 @@ def gather_frames(tracks: RaggedTracks, frame: Tensor, weight: Tensor | None = N
     Returns:
         Tracks of T frames.
     """
-    own = frame[tracks.clip] - tracks.first[:, None]  # (R, T) frame within the track
-    joints = _read(tracks, own, None if weight is None else 1 - weight[tracks.clip])
+    own = (frame[tracks.clip] - tracks.first[:, None])[..., None]  # (R, T, 1), within the track
+    share = torch.ones(1, device=own.device)
     if weight is not None:
-        joints = joints.add_(_read(tracks, own + 1, weight[tracks.clip]))
+        own = torch.cat((own, own + 1), -1)  # (R, T, 2)
+        share = torch.stack((1 - weight, weight), -1)[tracks.clip]
+    last = tracks.length[:, None, None] - 1
+    inside = (own >= 0) & (own <= last)
+    source = tracks.offset[:, None, None] + own.clamp(min=0).minimum(last)
     return FixedTracks(
-        joints=joints,
+        joints=_mix(tracks.joints, source, share * inside),
         clip=tracks.clip,
         person=tracks.person,
         clips=len(tracks.frames),
@@ -37,16 +42,30 @@ def gather_frames(tracks: RaggedTracks, frame: Tensor, weight: Tensor | None = N
     )
 
 
-def _read(tracks: RaggedTracks, own: Tensor, weight: Tensor | None) -> Tensor:
-    """Return (R, T, V, C) float32: frames ``own`` (R, T) of each track, times (R, T) weights."""
-    rows, length = own.shape
-    last = tracks.length[:, None] - 1
-    inside = (own >= 0) & (own <= last)
-    source = tracks.offset[:, None] + own.clamp(min=0).minimum(last)
-    values = tracks.joints.index_select(0, source.reshape(-1)).to(torch.float32)
-    factor = inside.to(torch.float32) if weight is None else weight * inside
-    values = values.view(rows, length, *tracks.joints.shape[1:])  # (R*T, V, C) -> (R, T, V, C)
-    return values.mul_(factor[:, :, None, None])
+def _mix(joints: Tensor, source: Tensor, share: Tensor) -> Tensor:
+    """Add up weighted frames.
+
+    Args:
+        joints: (F, V, C) frames.
+        source: (R, T, K) int64, the frames to add.
+        share: (R, T, K) float32, their weights.
+
+    Returns:
+        (R, T, V, C) float32.
+    """
+    shape = (*source.shape[:2], *joints.shape[1:])
+    if joints.dtype == torch.float32:
+        # Frames as words of V*C numbers: reads, weighs and adds in one pass through memory.
+        mixed = torch.nn.functional.embedding_bag(
+            source.flatten(0, 1),
+            joints.flatten(1),
+            mode="sum",
+            per_sample_weights=share.flatten(0, 1),
+        )
+        return mixed.view(shape)
+    parts = zip(source.unbind(-1), share.unbind(-1), strict=True)
+    read = (joints[frame].to(torch.float32).mul_(w[..., None, None]) for frame, w in parts)
+    return reduce(torch.Tensor.add_, read)
 
 
 def resize_positions(crop: Tensor, length: int) -> tuple[Tensor, Tensor]:
@@ -82,7 +101,8 @@ class CropResize:
     def draw(self, random: ClipRandom, tracks: RaggedTracks) -> dict[str, Tensor]:
         """Return (N,) ``begin`` and ``crop``, the part of each clip in frames."""
         if isinstance(self.proportion, tuple):
-            return self.part(random.uniform()[:, 0], random.uniform()[:, 0], tracks.frames)
+            proportion, place = random.uniform(2).unbind(1)
+            return self.part(proportion, place, tracks.frames)
         frames = tracks.frames
         begin = ((1 - self.proportion) * frames.to(torch.float64) / 2).to(torch.int64)
         return {"begin": begin, "crop": frames - 2 * begin}

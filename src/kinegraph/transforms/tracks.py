@@ -90,8 +90,12 @@ class FixedTracks:
         if rows == self.clips * self.persons:  # every slot is taken, and tracks are in order
             slots = self.joints.view(self.clips, self.persons, frames, joints, channels)
         else:
-            slots = self.joints.new_zeros(self.clips, self.persons, frames, joints, channels)
-            slots[self.clip, self.person] = self.joints
+            # Every slot reads the track in it, or a row of zeros behind the last track.
+            nobody = self.joints.new_zeros(1, frames, joints, channels)
+            source = self.clip.new_full((self.clips, self.persons), rows)
+            source[self.clip, self.person] = torch.arange(rows, device=source.device)
+            slots = torch.cat((self.joints, nobody)).index_select(0, source.view(-1))
+            slots = slots.view(self.clips, self.persons, frames, joints, channels)
         return slots.permute(0, 4, 2, 3, 1)
 
     def with_absent(self) -> FixedTracks:
