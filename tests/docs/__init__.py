@@ -1,0 +1,1 @@
+"""Documents and examples: commands parse, marked ones run, links lead somewhere."""
