@@ -56,9 +56,9 @@ def drink(pose: Pose, take: Take) -> None:
     lift = take.hold(0.15, 0.4, 0.7, 0.95)
     cup = np.array([-0.1, -0.5, 0.55]) + take.vary(0.08)
     pose.reach(take.side, "shoulder", cup, take.hold(0.0, 0.2, 0.85, 1.0))
-    mouth = np.array([0.1, -0.16, 0.1]) + take.vary(0.03)
+    mouth = np.array([0.08, -0.19, 0.1]) + take.vary(0.03)
     tip = take.hold(0.38, 0.5, 0.6, 0.72)
-    path = mouth + tip[:, None] * np.array([0.02, 0.08, 0.05])
+    path = mouth + tip[:, None] * np.array([0.02, 0.03, 0.04])
     pose.reach(take.side, "mouth", path, lift)
     pose.nod -= 0.4 * take.vigour * tip
     pose.lean -= 0.12 * take.vigour * tip
