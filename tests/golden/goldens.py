@@ -19,8 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 
 # Data agree to a few roundings of float32; differences of neighbouring frames are small numbers, so
 # the same roundings are a larger share of them.
-POSITIONS = 2e-6
-MOTIONS = 5e-5
+POSITIONS = 5e-6
+MOTIONS = 1e-4
 
 SMALL_COPY = Path(__file__).parent / "data"
 FURTHER = "KINEGRAPH_GOLDEN"
