@@ -1,21 +1,21 @@
 """The command line: a dict from verb to the module that does it.
 
-Each module in ``commands`` has a pydantic model of its arguments and a function that runs it. tyro
-parses; this file makes every wrong word one clear line and exit code 2.
+Each module in ``commands`` has a pydantic model of its arguments and a function that runs it. Here
+the verb and plug-ins are found, and every user's error ends as one line and exit code 2.
 """
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import io
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kinegraph import __version__
+from kinegraph.arguments import UsageError, parse
 from kinegraph.errors import KinegraphError, nearest
 
 if TYPE_CHECKING:
@@ -73,7 +73,10 @@ def main(words: Sequence[str] | None = None) -> int:
     if words[0] in ("-V", "--version"):
         sys.stdout.write(f"kinegraph {__version__}\n")
         return 0
-    name = " ".join(words[:2]) if words[0] == "data" else words[0]
+    if words[1:] in (["-h"], ["--help"]) and words[0] not in VERBS and members(words[0]):
+        sys.stdout.write(usage(members(words[0])))
+        return 0
+    name = words[0]
     try:
         name, rest = find_verb(words)
         return run_verb(name, rest)
@@ -84,20 +87,21 @@ def main(words: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"kinegraph {name}: interrupted\n")
         return 130
     except BrokenPipeError:
-        # The reader of our output has gone (a closed pager); there is nobody left to tell.
-        sys.stderr.close()
+        # The reader of our output has gone (a closed pager); what is left must not complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 
-def usage() -> str:
-    """Return the overview of all verbs."""
-    width = max(map(len, VERBS)) + 2
-    verbs = "\n".join(f"  {name:<{width}}{verb.summary}" for name, verb in VERBS.items())
+def usage(names: Sequence[str] = tuple(VERBS)) -> str:
+    """Return the overview of verbs."""
+    width = max(map(len, names)) + 2
+    verbs = "\n".join(f"  {name:<{width}}{VERBS[name].summary}" for name in names)
     return USAGE.format(version=__version__, verbs=verbs)
 
 
-class UsageError(KinegraphError):
-    """The words of a command line do not fit its verb."""
+def members(group: str) -> list[str]:
+    """Return the verbs of two words that begin with ``group``."""
+    return [verb for verb in VERBS if verb.startswith(f"{group} ")]
 
 
 def find_verb(words: Sequence[str]) -> tuple[str, list[str]]:
@@ -110,13 +114,12 @@ def find_verb(words: Sequence[str]) -> tuple[str, list[str]]:
         name = " ".join(words[:length])
         if name in VERBS:
             return name, list(words[length:])
-    if any(verb.startswith(f"{words[0]} ") for verb in VERBS):
-        members = [verb for verb in VERBS if verb.startswith(f"{words[0]} ")]
-        asks_help = len(words) > 1 and words[1] in ("-h", "--help")
-        if asks_help:
-            return members[0], ["--help"]
-        raise UsageError(f"needs one of: {', '.join(members)}")
-    raise UsageError(f"unknown verb '{words[0]}'{nearest(words[0], VERBS)}; see kinegraph --help")
+    group = members(words[0])
+    if group and (len(words) == 1 or words[1].startswith("-")):
+        raise UsageError(f"needs one of: {', '.join(group)}")
+    wrong = " ".join(words[:2]) if group else words[0]
+    hint = nearest(wrong, group or VERBS)
+    raise UsageError(f"unknown verb '{wrong}'{hint}; see kinegraph --help")
 
 
 def run_verb(name: str, words: list[str]) -> int:
@@ -125,16 +128,16 @@ def run_verb(name: str, words: list[str]) -> int:
     verb = VERBS[name]
     module = importlib.import_module(f"kinegraph.commands.{verb.module}")
     model: type[BaseModel] = getattr(module, verb.arguments)
-    overrides: list[tuple[str, str]] = []
     if "overrides" in model.model_fields:
-        from kinegraph.commands.overrides import show_recipe_help, split_overrides
+        from kinegraph.commands.overrides import override_keys, show_recipe_help, split_overrides
 
         words, overrides = split_overrides(words, model)
-        if show_recipe_help(name, words):
+        if show_recipe_help(name, words, overrides):
             return 0
-    arguments = parse(name, verb.summary, model, words)
-    if overrides:
+        arguments = parse(name, verb.summary, model, words, further=override_keys())
         arguments = arguments.model_copy(update={"overrides": tuple(overrides)})
+    else:
+        arguments = parse(name, verb.summary, model, words)
     code: int = getattr(module, verb.run)(arguments)
     return code
 
@@ -162,61 +165,3 @@ def load_plugins(words: list[str]) -> list[str]:
             rest.append(word)
         position += 1
     return rest
-
-
-def parse(name: str, summary: str, model: type[BaseModel], words: list[str]) -> Any:
-    """Parse the words of one verb with tyro.
-
-    Raises:
-        UsageError: They do not fit; the message is one line.
-    """
-    if not words and not any(field.is_required() for field in model.model_fields.values()):
-        return model()  # nothing to parse: spare the time that tyro takes to start
-
-    import tyro
-
-    check_options(words, model)
-    complaint = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(complaint):
-            return tyro.cli(model, args=words, prog=f"kinegraph {name}", description=summary)
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            raise
-        raise UsageError(_one_line(complaint.getvalue(), name)) from None
-
-
-def options_of(model: type[BaseModel], prefix: str = "") -> list[str]:
-    """Return the options of a verb as they are typed, without the leading dashes."""
-    from pydantic import BaseModel
-
-    options = []
-    for name, field in model.model_fields.items():
-        # tyro.conf.arg(name=...) renames a field: a model cannot call one `json` or `class`.
-        renamed = (getattr(extra, "name", None) for extra in field.metadata)
-        shown = next((word for word in renamed if word), name).replace("_", "-")
-        option = f"{prefix}{shown}"
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            options += options_of(field.annotation, f"{option}.")
-        else:
-            options += [option, f"{prefix}no-{shown}"]
-    return options
-
-
-def check_options(words: Sequence[str], model: type[BaseModel]) -> None:
-    """Raise UsageError, naming the nearest right one, if an option is not one of the verb's."""
-    known = [f"--{option}" for option in ["help", *options_of(model)]]
-    for word in words:
-        if word == "--":
-            return
-        option = word.split("=")[0].replace("_", "-")
-        if option.startswith("--") and option not in known:
-            raise UsageError(f"unknown option {option}{nearest(option, known)}")
-
-
-def _one_line(text: str, name: str) -> str:
-    """Take the sentence out of tyro's framed error."""
-    lines = [line.strip(" │╭╰─╮╯|+-") for line in text.splitlines()]
-    kept = [line for line in lines if line and "Parsing error" not in line]
-    kept = [line for line in kept if not line.startswith(("For full helptext", "Required options"))]
-    return f"{' '.join(kept) or 'the arguments do not fit'}; see kinegraph {name} --help"

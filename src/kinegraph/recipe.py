@@ -5,7 +5,7 @@ A recipe needs no torch. Parts are configured by the classes that their registri
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache, reduce
 from operator import or_
 from typing import Annotated, Any, Literal
@@ -21,11 +21,13 @@ from pydantic import (
 )
 
 from kinegraph.backbones import BACKBONES, CTRGCNConfig
-from kinegraph.errors import RecipeError, nearest, unknown
+from kinegraph.errors import RecipeError, unknown
+from kinegraph.explain import accepts, annotations_at, explain
 from kinegraph.objectives import OBJECTIVES, ClassifyConfig
-from kinegraph.recipe_files import read_recipe, read_yaml
+from kinegraph.recipe_files import read_recipe
 from kinegraph.registry import Component, Config
 from kinegraph.transforms import TRANSFORMS, check_stream
+from kinegraph.yaml_text import read_yaml
 
 
 class DataConfig(Config):
@@ -123,14 +125,14 @@ class Recipe(Config):
     """What of the joints the network sees, see `kinegraph list streams`."""
     quirks: Literal["none", "original"] = "none"
     """`original` restores what the original programs do differently from what is right."""
-    data: DataConfig = DataConfig()
+    data: DataConfig = Field(default_factory=DataConfig)
     transforms: dict[str, tuple[SerializeAsAny[Config], ...]] = Field(default_factory=dict)
-    backbone: SerializeAsAny[Config] = CTRGCNConfig()
-    objective: SerializeAsAny[Config] = ClassifyConfig()
-    optim: OptimConfig = OptimConfig()
-    schedule: ScheduleConfig = ScheduleConfig()
-    training: TrainingConfig = TrainingConfig()
-    evaluation: EvaluationConfig = EvaluationConfig()
+    backbone: SerializeAsAny[Config] = Field(default_factory=CTRGCNConfig)
+    objective: SerializeAsAny[Config] = Field(default_factory=ClassifyConfig)
+    optim: OptimConfig = Field(default_factory=OptimConfig)
+    schedule: ScheduleConfig = Field(default_factory=ScheduleConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
 
     @field_validator("stream")
     @classmethod
@@ -163,8 +165,8 @@ def _recipe_class(*_: tuple[str, ...]) -> type[Recipe]:
     return create_model(
         "Recipe",
         __base__=Recipe,
-        backbone=(_choice(BACKBONES), CTRGCNConfig()),
-        objective=(_choice(OBJECTIVES), ClassifyConfig()),
+        backbone=(_choice(BACKBONES), Field(default_factory=CTRGCNConfig)),
+        objective=(_choice(OBJECTIVES), Field(default_factory=ClassifyConfig)),
         transforms=(dict[str, tuple[transform, ...]], {}),  # type: ignore[valid-type]
     )
 
@@ -177,76 +179,28 @@ def _choice(registry: Mapping[str, Component]) -> Any:
     return Annotated[reduce(or_, configs), Discriminator("name")]
 
 
-def parse_recipe(values: Mapping[str, Any], *, where: str = "recipe") -> Recipe:
+def parse_recipe(
+    values: Mapping[str, Any], *, where: str = "recipe", given: Collection[str] = ()
+) -> Recipe:
     """Check a recipe given as plain values.
+
+    Args:
+        values: The recipe.
+        where: What names it in messages.
+        given: Dotted keys that were given as options, which messages then name instead.
 
     Raises:
         RecipeError: A key or value is wrong; the message names the first one.
     """
+    if not isinstance(values, Mapping):
+        raise RecipeError(f"{where} is not a mapping of keys to values")
     try:
         return recipe_class().model_validate(dict(values))
     except ValidationError as error:
-        raise RecipeError(f"{where}: {explain(error, values)}") from error
-
-
-def explain(error: ValidationError, values: Mapping[str, Any]) -> str:
-    """Word the first complaint of a validation in one line: place, found, expected, nearest."""
-    first = error.errors()[0]
-    place = _place(first["loc"], values)
-    found = first.get("input")
-    match first["type"]:
-        case "extra_forbidden":
-            key = str(first["loc"][-1])
-            return f"unknown key '{place}'{nearest(key, _siblings(first['loc'], values))}"
-        case "union_tag_invalid":
-            found = found.get("name") if isinstance(found, dict) else found
-            registry = _registry(str(first["loc"][0]))
-            return f"{place}: {unknown('name', str(found), registry)}"
-        case "union_tag_not_found":
-            return f"{place}: needs a name, one of {', '.join(_registry(str(first['loc'][0])))}"
-        case "literal_error":
-            expected = str(first["ctx"]["expected"])
-            known = [word.strip("' ") for word in expected.replace(" or ", ",").split(",")]
-            return f"{place}: found {found!r}, expected {expected}{nearest(str(found), known)}"
-        case "missing":
-            return f"{place} is missing"
-        case "value_error":
-            return f"{place}: {first['ctx']['error']}"
-        case _:
-            return f"{place}: found {found!r}, expected: {first['msg']}"
-
-
-def _place(location: Sequence[int | str], values: Any) -> str:
-    """Join a location to a dotted path, without the names of union members in it."""
-    words: list[str] = []
-    for step in location:
-        if isinstance(values, Mapping) and values.get("name") == step and step not in values:
-            continue  # pydantic names the chosen member of a union here
-        words.append(str(step))
-        if isinstance(values, Mapping):
-            values = values.get(step)
-        elif isinstance(values, Sequence) and isinstance(step, int) and step < len(values):
-            values = values[step]
-    return ".".join(words) or "recipe"
-
-
-def _registry(section: str) -> Mapping[str, Component]:
-    return {"backbone": BACKBONES, "objective": OBJECTIVES}.get(section, TRANSFORMS)
-
-
-def _siblings(location: Sequence[int | str], values: Any) -> list[str]:
-    """Return the keys that would have been allowed where an unknown one was found."""
-    model: Any = recipe_class()
-    for step in location[:-1]:
-        component = BACKBONES.get(str(step)) or OBJECTIVES.get(str(step))
-        component = component or TRANSFORMS.get(str(step))
-        if component is not None:
-            model = component.config
-        elif isinstance(model, type) and issubclass(model, Config) and step in model.model_fields:
-            model = model.model_fields[str(step)].annotation
-    if isinstance(model, type) and issubclass(model, Config):
-        return list(model.model_fields)
-    return []
+        place, sentence = explain(error, values, recipe_class())
+    if any(place == key or place.startswith(f"{key}.") for key in given):
+        raise RecipeError(f"--{place}: {sentence}")
+    raise RecipeError(": ".join(filter(None, (where, place, sentence))))
 
 
 def load_recipe(name: str, overrides: Sequence[tuple[str, str]] = ()) -> Recipe:
@@ -256,9 +210,28 @@ def load_recipe(name: str, overrides: Sequence[tuple[str, str]] = ()) -> Recipe:
         RecipeError: The recipe or an override is wrong.
     """
     values = read_recipe(name)
-    for path, text in overrides:
-        override(values, path, read_yaml(text, where=f"--{path}"))
-    return parse_recipe(values, where=f"recipe '{name}'")
+    # A component is named before its values are set, in whatever order they were given.
+    for path, text in sorted(overrides, key=_is_no_name):
+        override(values, path, read_value(path, text))
+    return parse_recipe(values, where=f"recipe '{name}'", given=[path for path, _ in overrides])
+
+
+def _is_no_name(item: tuple[str, str]) -> bool:
+    return not item[0].endswith(".name")
+
+
+def read_value(path: str, text: str) -> Any:
+    """Read the value of an option as YAML; where only text may stand, it is taken as it is.
+
+    Raises:
+        RecipeError: It is no YAML.
+    """
+    wanted = annotations_at(recipe_class(), path.split("."))
+    if text in ("", "null", "~", "none", "None") and accepts(wanted, type(None)):
+        return None
+    if wanted and all(annotation in (str, type(None)) for annotation in wanted):
+        return text
+    return read_yaml(text, where=f"--{path}")
 
 
 def override(values: dict[str, Any], path: str, value: Any) -> None:
@@ -272,19 +245,34 @@ def override(values: dict[str, Any], path: str, value: Any) -> None:
     for depth, word in enumerate(parents):
         here = ".".join(parents[: depth + 1])
         if isinstance(target, list):
-            if not (word.isdigit() and int(word) < len(target)):
-                raise RecipeError(f"--{path}: '{here}' has entries 0..{len(target) - 1}")
-            target = target[int(word)]
+            target = target[_position(path, ".".join(parents[:depth]), word, target)]
+        elif word in target or depth == 0:
+            target = target.setdefault(word, _start(word))
         else:
-            target = target.setdefault(word, {})
+            raise RecipeError(f"--{path}: {unknown('key', here, _full(parents[:depth], target))}")
         if not isinstance(target, dict | list):
             raise RecipeError(f"--{path}: '{here}' is a single value, it has no '{last}'")
     if isinstance(target, list):
-        if not (last.isdigit() and int(last) < len(target)):
-            raise RecipeError(f"--{path}: entries are 0..{len(target) - 1}")
-        target[int(last)] = value
+        target[_position(path, ".".join(parents), last, target)] = value
         return
     is_component = parents[:1] in (["backbone"], ["objective"], ["transforms"])
     if is_component and last == "name" and target.get("name", value) != value:
         target.clear()
     target[last] = value
+
+
+def _position(path: str, here: str, word: str, entries: list[Any]) -> int:
+    if not (word.isascii() and word.isdigit() and int(word) < len(entries)):
+        expected = f"entries 0 to {len(entries) - 1}" if entries else "no entries"
+        raise RecipeError(f"--{path}: '{here}' has {expected}, found '{word}'")
+    return int(word)
+
+
+def _start(section: str) -> dict[str, Any]:
+    """Return what a section that a recipe leaves out begins with: its default component."""
+    defaults = {"backbone": CTRGCNConfig, "objective": ClassifyConfig}
+    return {"name": defaults[section]().name} if section in defaults else {}
+
+
+def _full(parents: Sequence[str], known: Iterable[str]) -> list[str]:
+    return [".".join((*parents, key)) for key in known]

@@ -13,36 +13,7 @@ from typing import Any
 import yaml
 
 from kinegraph.errors import RecipeError, unknown
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML without surprises: a key may stand once, and 1e-3 is a number.
-
-    Not the faster loader written in C, which deeply nested text makes crash the whole program.
-    """
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Refuse repeated keys."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                line = node.start_mark.line + 1
-                raise yaml.YAMLError(f"key '{key}' stands twice in the block of line {line}")
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(text: str, *, where: str) -> Any:
-    """Parse YAML.
-
-    Raises:
-        RecipeError: It is no YAML, or a key stands twice.
-    """
-    try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from error
-    except RecursionError as error:
-        raise RecipeError(f"{where} is nested too deeply") from error
+from kinegraph.yaml_text import Loader, read_yaml
 
 
 def recipe_names() -> tuple[str, ...]:
@@ -58,7 +29,7 @@ def recipe_summary(name: str) -> str:
     These recipes begin with their summary, and no more than that is parsed: listing them is quick.
     """
     file = resources.files("kinegraph") / "recipes" / f"{name}.yaml"
-    events = yaml.parse(file.read_text(encoding="utf-8"), Loader=_Loader)
+    events = yaml.parse(file.read_text(encoding="utf-8"), Loader=Loader)
     scalars = (event.value for event in events if isinstance(event, yaml.ScalarEvent))
     if next(scalars, "") == "summary":
         return str(next(scalars))

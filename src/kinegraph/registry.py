@@ -11,22 +11,36 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from kinegraph.errors import RecipeError, unknown
 
 
 class Config(BaseModel):
-    """Base of all configurations: unknown keys are errors, values do not change."""
+    """Base of all configurations: unknown keys are errors, values do not change.
+
+    The text under a field says what it means; ``kinegraph train RECIPE --help`` shows it.
+    """
 
     model_config = ConfigDict(
         extra="forbid",
         frozen=True,
+        allow_inf_nan=False,
         use_attribute_docstrings=True,
         defer_build=True,  # listing parts needs no validators
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers_are_no_flags(cls, values: Any) -> Any:
+        """Refuse yes and no where a number is wanted; pydantic would take them for 1 and 0."""
+        for key, value in values.items() if isinstance(values, dict) else ():
+            field = cls.model_fields.get(key) if isinstance(value, bool) else None
+            if field is not None and bool not in (field.annotation, *get_args(field.annotation)):
+                raise ValueError(f"'{key}' is {str(value).lower()}, but it is no key of yes or no")
+        return values
 
 
 @dataclass(frozen=True)
@@ -71,5 +85,5 @@ def load_plugin(path: Path) -> None:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise RecipeError(f"plug-in '{path}' failed: {type(error).__name__}: {error}") from error

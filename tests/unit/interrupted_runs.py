@@ -163,7 +163,7 @@ def run(recipe: Path, store: Path, folder: Path) -> dict[str, Any]:
         "whole": whole_code,
         "seconds": whole,
         "random": kill_at_random(runs, whole),
-        "saving": [kill_while_saving(runs, number) for number in (1, 2, 5)],
+        "saving": [kill_while_saving(runs, number) for number in (1, 5)],
         "asked": [
             ask_to_stop(runs, number, place)
             for number in (signal.SIGINT, signal.SIGTERM)

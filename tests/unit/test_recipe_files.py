@@ -21,7 +21,7 @@ def test_deep_nesting_is_an_error_and_no_crash(text: str) -> None:
 
 
 def test_repeated_key_is_named() -> None:
-    with pytest.raises(RecipeError, match="key 'seed' stands twice in the block of line 2"):
+    with pytest.raises(RecipeError, match="key 'seed' stands twice, in line 3 again"):
         read_yaml("data:\n  seed: 1\n  seed: 2", where="twice")
 
 

@@ -38,18 +38,24 @@ def test_killed_and_stopped_runs_end_bit_identically(
         objective={"name": "classify", "dropout": 0.3},
         optim={"name": "adamw", "lr": 0.01, "clip_norm": 1.0},
         # The tiny time between checkpoints has one written after every step.
-        training={"epochs": 4, "repeat": 4, "accumulate": 3, "ema": 0.9, "balanced": True,
+        training={"epochs": 3, "repeat": 3, "accumulate": 2, "ema": 0.9, "balanced": True,
                   "checkpoint_minutes": 1e-9, "batch_size": 2},
         evaluation={"selection": "test", "every": 1},
     )  # fmt: skip
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    command = [sys.executable, DRIVER, tmp_path / "recipe.yaml", make_store(), tmp_path / "runs"]
+    command = [
+        sys.executable,
+        DRIVER,
+        tmp_path / "recipe.yaml",
+        make_store(per_class=4),
+        tmp_path / "runs",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     results = json.loads(done.stdout)
 
     whole = tmp_path / "runs" / "whole"
     assert results["whole"] == 0
-    assert [row["epoch"] for row in rows_of(whole)] == [1, 2, 3, 4]
+    assert [row["epoch"] for row in rows_of(whole)] == [1, 2, 3]
     runs = [*results["random"], *results["saving"], *results["asked"]]
     assert len(results["random"]) == 10
     for run in runs:

@@ -1,14 +1,28 @@
-"""Options of a verb that are keys of its recipe: ``--optim.lr 0.05 --stream bone``."""
+"""Options of a verb that are keys of its recipe: ``--optim.lr 0.05 --stream bone``.
+
+They are told apart from the verb's own options here; ``recipe`` reads and checks their values.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import shutil
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import Literal, get_args, get_origin
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
-from kinegraph.console import console, say
-from kinegraph.recipe import Recipe, load_recipe
+from kinegraph.arguments import UsageError
+from kinegraph.console import say
+from kinegraph.explain import accepts, annotations_at
+from kinegraph.recipe import Recipe, load_recipe, recipe_class
 from kinegraph.registry import Config
+
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+FLAGS = ("true", "false", "yes", "no", "on", "off")
+MEANING_COLUMN = 6
 
 
 def split_overrides(
@@ -17,78 +31,116 @@ def split_overrides(
     """Divide words into those of the verb itself and the recipe's keys with their values.
 
     An option belongs to the recipe if its part before the first dot is one of the recipe's keys
-    and no field of the verb. Its value is the words up to the next option, read as YAML.
+    and no field of the verb. A key of yes or no may stand alone, which means yes; a key that takes
+    a list may have several numbers, and everything else has one value.
+
+    Raises:
+        UsageError: A key has no value.
     """
     keys = set(Recipe.model_fields) - set(model.model_fields)
     own: list[str] = []
     overrides: list[tuple[str, str]] = []
-    position = 0
-    while position < len(words):
-        option, given, value = words[position].partition("=")
-        position += 1
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        option, sign, value = word.partition("=")
         path = option.removeprefix("--").replace("-", "_")
         if not option.startswith("--") or path.split(".")[0] not in keys:
-            own.append(words[position - 1])
-            continue
-        values = [value] if given else []
-        while not given and position < len(words) and not words[position].startswith("--"):
-            values.append(words[position])
-            position += 1
-            if len(values) == 1 and not _takes_several(path):
-                break
-        overrides.append((path, _as_yaml(values)))
+            own.append(word)
+        elif sign:
+            overrides.append((path, value))
+        else:
+            overrides.append((path, _take_value(path, rest)))
     return own, overrides
 
 
-def _takes_several(path: str) -> bool:
-    return path.rsplit(".", 1)[-1] in ("steps", "limits", "proportion")
-
-
-def _as_yaml(values: Sequence[str]) -> str:
-    """One word as it is; several as a list; none is yes."""
-    if not values:
+def _take_value(path: str, rest: list[str]) -> str:
+    """Take the value of a key from the words that follow it, as YAML."""
+    wanted = annotations_at(recipe_class(), path.split("."))
+    following = rest[0] if rest and not rest[0].startswith("--") else None
+    if accepts(wanted, bool) and following not in FLAGS:
         return "true"
+    if following is None:
+        raise UsageError(f"--{path} needs a value")
+    values = [rest.pop(0)]
+    while accepts(wanted, tuple) and rest and NUMBER.fullmatch(rest[0]):
+        values.append(rest.pop(0))
     return values[0] if len(values) == 1 else f"[{', '.join(values)}]"
 
 
-def show_recipe_help(name: str, words: Sequence[str]) -> bool:
-    """Print the keys of a recipe with values and meaning if help was asked for one."""
+def override_keys() -> list[str]:
+    """Return the keys of every recipe, dotted, for hints."""
+    schema = recipe_class()
+    keys = []
+    for name in schema.model_fields:
+        parts = annotations_at(schema, (name,))
+        inner = {key for part in parts for key in getattr(part, "model_fields", {})}
+        keys += [f"{name}.{key}" for key in sorted(inner)] or [name]
+    return keys
+
+
+def show_recipe_help(
+    name: str, words: Sequence[str], overrides: Sequence[tuple[str, str]] = ()
+) -> bool:
+    """Print the keys of a recipe with values and meaning, if help was asked for one.
+
+    Args:
+        name: The verb.
+        words: Its own words; the recipe is the first.
+        overrides: Keys that were given, whose values are shown.
+    """
     asked = any(word in ("-h", "--help") for word in words)
-    recipes = [word for word in words if not word.startswith("-")]
-    if not asked or len(recipes) != 1:
+    if not asked or words[0].startswith("-"):
         return False
-    recipe = load_recipe(recipes[0])
-    say(f"usage: kinegraph {name} {recipes[0]} --out RUN [--KEY VALUE ...]\n")
+    recipe = load_recipe(words[0], overrides)
+    say(f"usage: kinegraph {name} {words[0]} --out RUN [--KEY VALUE ...]\n")
     if recipe.summary:
         say(f"{recipe.summary}\n")
-    say("The recipe's keys, their values, and what they mean; each may be given as an option:\n")
-    from rich.table import Table
-
-    table = Table(box=None, show_header=False, pad_edge=False)
+    say("Each key of the recipe may be given as an option, as it stands here:\n")
+    width = min(shutil.get_terminal_size().columns, 100)
+    section = ""
     for path, value, meaning in recipe_rows(recipe):
-        table.add_row(f"--{path}", value, meaning)
-    console().print(table, markup=False)
+        if path.split(".")[0] != section and "." in path:
+            say("")
+        section = path.split(".")[0]
+        say(f"  --{path} {value}".rstrip())
+        if meaning:
+            indent = " " * MEANING_COLUMN
+            say(textwrap.fill(meaning, width, initial_indent=indent, subsequent_indent=indent))
     return True
 
 
-def recipe_rows(config: Config, prefix: str = "") -> list[tuple[str, str, str]]:
-    """Return (dotted key, value, meaning) for everything in a configuration."""
-    rows: list[tuple[str, str, str]] = []
+def recipe_rows(config: Config, prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    """Yield (dotted key, value, meaning) for everything in a configuration."""
     for name, field in type(config).model_fields.items():
         value, path = getattr(config, name), f"{prefix}{name}"
         if isinstance(value, Config):
-            rows += recipe_rows(value, f"{path}.")
+            yield from recipe_rows(value, f"{path}.")
         elif isinstance(value, dict):
             for view, transforms in value.items():
                 for position, transform in enumerate(transforms):
-                    rows += recipe_rows(transform, f"{path}.{view}.{position}.")
-        else:
-            meaning = " ".join((field.description or "").split())
-            rows.append((path, "" if value is None else _short(value), meaning))
-    return rows
+                    yield from recipe_rows(transform, f"{path}.{view}.{position}.")
+        elif path != "summary":
+            yield path, _as_typed(value), f"{_meaning(field)} {_choices(path)}".strip()
 
 
-def _short(value: object) -> str:
+def _meaning(field: FieldInfo) -> str:
+    return " ".join((field.description or "").split())
+
+
+def _choices(path: str) -> str:
+    """Return the words that a key may have, unless it is a transform's name: those are many."""
+    types = () if path.startswith("transforms") else annotations_at(recipe_class(), path.split("."))
+    words = [word for part in types if get_origin(part) is Literal for word in get_args(part)]
+    return f"({' | '.join(words)})" if len(words) > 1 else ""
+
+
+def _as_typed(value: object) -> str:
+    """Return a value as it may be typed after its key."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, tuple):
-        return f"[{', '.join(map(str, value))}]"
+        return " ".join(map(str, value)) or "[]"
     return str(value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -29,7 +31,7 @@ class Arguments(BaseModel):
     """Run folder; default: runs/RECIPE-STREAM-TIME."""
 
     resume: Path | None = None
-    """Go on with the run in this folder; its own recipe is used."""
+    """Go on with the run in this folder, by its own recipe (--data.store may be another)."""
 
     device: str = "auto"
     """cpu, cuda, cuda:1, mps ...; auto takes an accelerator if there is one."""
@@ -45,35 +47,55 @@ class Arguments(BaseModel):
 
 
 def run(arguments: Arguments) -> int:
-    """Train, and return 0, or 128 + the number of the signal that stopped the run."""
+    """Train, and return 0, or 128 + the number of the signal that stopped the run.
+
+    Raises:
+        KinegraphError: The recipe, its recordings or the run folder cannot be used.
+    """
     if arguments.resume is not None:
-        if arguments.recipe is not None or arguments.overrides:
-            raise RecipeError("--resume uses the run's own recipe; give neither recipe nor keys")
-        return _train(arguments, None)
+        return _resume(arguments, arguments.resume)
     if arguments.recipe is None:
         raise RecipeError("which recipe? kinegraph list recipes names them")
+    recipe = load_recipe(arguments.recipe, arguments.overrides)
     if arguments.dry_run:
-        say(load_recipe(arguments.recipe, arguments.overrides).to_yaml().rstrip())
+        say(recipe.to_yaml().rstrip())
         return 0
-    return _train(arguments, arguments.recipe)
-
-
-def _train(arguments: Arguments, recipe_name: str | None) -> int:
-    from kinegraph.training.loop import Interrupted
-    from kinegraph.training.run import default_run, resume, start
+    from kinegraph.training.run import default_run, start
     from kinegraph.training.run_folder import RunFolder
 
+    folder = RunFolder(arguments.out or default_run(arguments.recipe, recipe))
+    return _finish(
+        folder.path,
+        partial(start, recipe, folder, device=arguments.device, force=arguments.force),
+    )
+
+
+def _resume(arguments: Arguments, path: Path) -> int:
+    overrides = dict(arguments.overrides)
+    store = overrides.pop("data.store", None)
+    if arguments.recipe is not None or overrides:
+        raise RecipeError(
+            "--resume uses the run's own recipe; only --data.store may be given, for recordings"
+            " that were moved"
+        )
+    if arguments.out is not None or arguments.dry_run or arguments.force:
+        raise RecipeError(
+            "--resume goes on in the run's own folder; drop --out, --dry-run, --force"
+        )
+    from kinegraph.training.run import resume
+    from kinegraph.training.run_folder import RunFolder
+
+    return _finish(path, partial(resume, RunFolder(path), device=arguments.device, store=store))
+
+
+def _finish(path: Path, train: Callable[[], object]) -> int:
+    """Train to the end or to a signal, say how it ended, and return the exit code."""
+    from kinegraph.training.guards import Interrupted
+
     try:
-        if recipe_name is None:
-            assert arguments.resume is not None
-            folder = RunFolder(arguments.resume)
-            resume(folder, device=arguments.device)
-        else:
-            recipe = load_recipe(recipe_name, arguments.overrides)
-            folder = RunFolder(arguments.out or default_run(recipe_name, recipe))
-            start(recipe, folder, device=arguments.device, force=arguments.force)
+        train()
     except Interrupted as stop:
-        remark(f"{stop}; go on with: kinegraph train --resume {folder.path}")
+        remark(f"{stop}; go on with: kinegraph train --resume {path}")
         return 128 + stop.signal
-    say(f"trained: {folder.path}; next: kinegraph test {folder.path}")
+    say(f"trained: {path}; next: kinegraph test {path}")
     return 0
