@@ -37,7 +37,7 @@ def transform_points(joints: Tensor, matrices: Tensor) -> Tensor:
 
     Channels beyond D (a confidence) are carried over.
     """
-    rows, channels, size = joints.shape[0], joints.shape[-1], matrices.shape[-1]
+    rows, size = joints.shape[0], matrices.shape[-1]
     points = joints[..., :size].reshape(rows, -1, size)  # (R, P, D)
     turned = matrices.transpose(1, 2)
     if points.shape[1] % 4 == 0 and points.shape[1] >= 64:
@@ -48,7 +48,13 @@ def transform_points(joints: Tensor, matrices: Tensor) -> Tensor:
         points = points.reshape(rows, -1, 4 * size)
         turned = blocks.view(rows, 4 * size, 4 * size)
     moved = torch.bmm(points, turned).view(*joints.shape[:-1], size)
-    return moved if channels == size else torch.cat((moved, joints[..., size:]), -1)
+    return with_channels(moved, joints)
+
+
+def with_channels(points: Tensor, joints: Tensor) -> Tensor:
+    """Return changed (..., V, D) points with the channels beyond D of (..., V, C) joints."""
+    size = points.shape[-1]
+    return points if size == joints.shape[-1] else torch.cat((points, joints[..., size:]), -1)
 
 
 def _fit(matrices: Tensor, skeleton: Skeleton) -> Tensor:

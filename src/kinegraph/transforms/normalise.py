@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import torch
 from torch import Tensor
 
 from kinegraph.errors import LayoutError
-from kinegraph.transforms.augment import rotation_matrices, transform_points
+from kinegraph.transforms.augment import rotation_matrices, transform_points, with_channels
 from kinegraph.transforms.random import ClipRandom
 from kinegraph.transforms.tracks import RaggedTracks
 
@@ -37,12 +38,12 @@ class Centre:
         """Shift each clip."""
         size = tracks.skeleton.coordinates.positions
         origin = tracks.joints[tracks.offset[tracks.leading()], self.joint, :size]  # (N, D)
-        joints = tracks.joints.clone()
-        joints[..., :size] -= origin[tracks.clip_of_frame()][:, None, :]
+        joints = tracks.joints[..., :size] - tracks.spread(origin)
         if not self.move_missing:
-            missing = (tracks.joints == 0).all(-1, keepdim=True)
-            joints = joints.masked_fill(missing, 0.0)
-        return replace(tracks, joints=joints)
+            # Axis by axis, which is faster than a reduction over so few numbers.
+            missing = reduce(torch.logical_and, (axis == 0 for axis in tracks.joints.unbind(-1)))
+            joints.masked_fill_(missing[..., None], 0.0)
+        return replace(tracks, joints=with_channels(joints, tracks.joints))
 
 
 @dataclass(frozen=True)
@@ -94,19 +95,17 @@ class MinMax:
     def apply(self, tracks: RaggedTracks, draws: dict[str, Tensor]) -> RaggedTracks:
         """Normalise each clip."""
         size = tracks.skeleton.coordinates.positions
-        clip = tracks.clip_of_frame()
-        points = tracks.joints[..., :size]
+        points, clip = tracks.joints[..., :size], tracks.clip_of_frame()
         ends = []
-        for reduce, extreme in (("amin", points.amin(1)), ("amax", points.amax(1))):  # (F, D)
+        for kind, extreme in (("amin", points.amin(1)), ("amax", points.amax(1))):  # (F, D)
             empty = points.new_zeros(len(tracks.frames), size)
             ends.append(
                 empty.scatter_reduce(
-                    0, clip[:, None].expand_as(extreme), extreme, reduce, include_self=False
+                    0, clip[:, None].expand_as(extreme), extreme, kind, include_self=False
                 )
             )
         low, high = ends  # (N, D)
-        extent = (high - low)[clip][:, None, :]
-        scaled = (points - low[clip][:, None, :]) / extent.clamp(min=1e-12) * 2 - 1
-        joints = tracks.joints.clone()
-        joints[..., :size] = torch.where(extent > 0, scaled, 0.0)
-        return replace(tracks, joints=joints)
+        extent = high - low
+        joints = (points - tracks.spread(low)).div_(tracks.spread(extent.clamp(min=1e-12)))
+        joints.mul_(2).sub_(tracks.spread((extent > 0).to(joints.dtype)))
+        return replace(tracks, joints=with_channels(joints, tracks.joints))

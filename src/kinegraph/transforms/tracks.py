@@ -52,6 +52,13 @@ class RaggedTracks:
         """Return (F,) the batch row of each frame of compacted tracks."""
         return self.clip[torch.repeat_interleave(self.length)]
 
+    def spread(self, values: Tensor) -> Tensor:
+        """Give (N, D) numbers of clips to all joints of their frames: (F, V, D), compacted."""
+        joints, size = self.joints.shape[1], values.shape[1]
+        # Copies whole rows of V*D numbers; broadcasting over so few numbers is slower.
+        rows = values.repeat(1, joints).index_select(0, self.clip_of_frame())
+        return rows.view(-1, joints, size)
+
     def leading(self) -> Tensor:
         """Return (N,) the first track of each clip."""
         clips = torch.arange(len(self.frames), device=self.clip.device)
