@@ -62,11 +62,11 @@ class _Lines:
 
     def __init__(self, description: str, total: int) -> None:
         self._description, self._total = description, total
-        self._last = time.monotonic()
+        self._last, self._told = time.monotonic(), 0
 
     def update(self, done: int, text: str = "") -> None:
-        if time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
-            self._last = time.monotonic()
+        if done != self._told and time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
+            self._last, self._told = time.monotonic(), done
             remark(f"{self._description}: {done}/{self._total} {text}".rstrip())
 
 
