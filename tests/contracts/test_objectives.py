@@ -49,6 +49,7 @@ def test_composes_with_every_stream(name: str, backbone: str, stream: str) -> No
     assert one_step(small_objective(name, backbone).train(), batch)["loss"].isfinite()
 
 
+@pytest.mark.slow  # by their number
 @every_pair
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("persons", [1, 2])

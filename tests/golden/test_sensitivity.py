@@ -20,6 +20,7 @@ from .families import FAMILIES, family_of
 from .goldens import SMALL_COPY, Golden, run_check
 
 Patch = pytest.MonkeyPatch
+pytestmark = pytest.mark.slow  # not each of them, but all together
 
 
 def roll_joints(x: Tensor, *_: Any) -> Tensor:
