@@ -72,8 +72,8 @@ type: $(STAMP) ## check types only (mypy --strict)
 	@$(RUN) mypy
 
 .PHONY: bench
-bench: $(STAMP) ## run the benchmarks
-	@$(BIN)/kinegraph bench
+bench: $(STAMP) ## run the benchmarks; results go to benchmarks/results
+	@for script in benchmarks/bench_*.py; do $(BIN)/python "$$script" || exit 1; done
 
 # Not after `setup`, which fails as long as a new dependency is not pinned.
 .PHONY: pins
