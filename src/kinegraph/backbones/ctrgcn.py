@@ -31,8 +31,8 @@ class RefinedGraphConv(nn.Module):
         super().__init__()
         self.subsets = len(adjacency)
         self.channels = channels
-        # The raw coordinates get eight relation channels, features an eighth of their number.
-        self.relation = 8 if in_channels < 16 else in_channels // 8
+        # An eighth of the channels, but no fewer than eight; raw coordinates get eight as well.
+        self.relation = max(8, in_channels // 8)
         self.adjacency = nn.Parameter(adjacency.clone())  # (K, V, V)
         self.alpha = nn.Parameter(torch.zeros(1))
         self.query = nn.Conv2d(in_channels, self.subsets * self.relation, 1)
