@@ -80,6 +80,8 @@ def resume(run: RunFolder, *, device: str = "auto", store: str | Path | None = N
             write_text(run.recipe, recipe.to_yaml())
         with run.log():
             line = f"resuming after {saved.epoch} of {recipe.training.epochs} epochs"
+            if saved.epoch >= recipe.training.epochs:
+                line = f"all {recipe.training.epochs} epochs are finished, nothing is left to train"
             remark(line)
             training.run.logger.info(line)
             training.fit()
