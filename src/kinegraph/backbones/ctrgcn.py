@@ -31,7 +31,7 @@ class RefinedGraphConv(nn.Module):
         super().__init__()
         self.subsets = len(adjacency)
         self.channels = channels
-        # An eighth of the channels, but no fewer than eight; raw coordinates get eight as well.
+        # An eighth of the channels, but no fewer than the eight that raw coordinates get.
         self.relation = max(8, in_channels // 8)
         self.adjacency = nn.Parameter(adjacency.clone())  # (K, V, V)
         self.alpha = nn.Parameter(torch.zeros(1))
