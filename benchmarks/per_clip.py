@@ -37,7 +37,7 @@ class NTUDraws:
     angles: Array
 
 
-def ntu_draws(frames: int, random: np.random.Generator) -> NDArray[Any] | NTUDraws:
+def ntu_draws(frames: int, random: np.random.Generator) -> NTUDraws:
     """Draw between half and all of a clip, at least 64 frames if it has them, and angles."""
     crop = min(max(int(np.floor(frames * random.uniform(0.5, 1.0))), 64), frames)
     begin = int(random.integers(0, frames - crop + 1))
