@@ -70,10 +70,10 @@ def _sentence(
             )
         case "missing":
             return "is missing"
-        case "union_tag_invalid":
+        case "union_tag_invalid" if context["tag"] != "None":
             known = [word.strip("' ") for word in context["expected_tags"].split(",")]
             return unknown("name", str(context["tag"]), known)
-        case "union_tag_not_found":
+        case "union_tag_invalid" | "union_tag_not_found":
             names = (_name(model) for model in annotations_at(schema, place))
             return f"needs a name, one of {', '.join(filter(None, names))}"
         case "model_type" | "model_attributes_type":
@@ -113,9 +113,9 @@ def shown(value: Any) -> str:
     if isinstance(value, str | int | float):
         text = repr(value)
     elif isinstance(value, Mapping):
-        text = f"{len(value)} keys with values"
+        text = "keys with values"
     elif isinstance(value, Sequence):
-        text = f"a list of {len(value)}"
+        text = "a list"
     else:
         text = f"a {type(value).__name__}"
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

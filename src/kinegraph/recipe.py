@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache, reduce
 from operator import or_
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 
 import yaml
 from pydantic import (
@@ -221,7 +221,9 @@ def _is_no_name(item: tuple[str, str]) -> bool:
 
 
 def read_value(path: str, text: str) -> Any:
-    """Read the value of an option as YAML; where only text may stand, it is taken as it is.
+    """Read the value of an option as YAML.
+
+    Where only text may stand, it is taken as it is; where only a list may, one value is a list.
 
     Raises:
         RecipeError: It is no YAML.
@@ -231,7 +233,9 @@ def read_value(path: str, text: str) -> Any:
         return None
     if wanted and all(annotation in (str, type(None)) for annotation in wanted):
         return text
-    return read_yaml(text, where=f"--{path}")
+    value = read_yaml(text, where=f"--{path}")
+    only_lists = bool(wanted) and all(get_origin(annotation) is tuple for annotation in wanted)
+    return [value] if only_lists and not isinstance(value, list) else value
 
 
 def override(values: dict[str, Any], path: str, value: Any) -> None:
