@@ -95,16 +95,16 @@ class MinMax:
     def apply(self, tracks: RaggedTracks, draws: dict[str, Tensor]) -> RaggedTracks:
         """Normalise each clip."""
         size = tracks.skeleton.coordinates.positions
-        points, clip = tracks.joints[..., :size], tracks.clip_of_frame()
-        ends = []
-        for kind, extreme in (("amin", points.amin(1)), ("amax", points.amax(1))):  # (F, D)
-            empty = points.new_zeros(len(tracks.frames), size)
-            ends.append(
-                empty.scatter_reduce(
-                    0, clip[:, None].expand_as(extreme), extreme, kind, include_self=False
-                )
-            )
-        low, high = ends  # (N, D)
+        points = tracks.joints[..., :size]
+        # First over the frames of each clip, in rows of V*D numbers, then over its joints.
+        rows = points.reshape(len(points), -1)
+        clip = tracks.clip_of_frame()[:, None].expand_as(rows)
+        empty = rows.new_zeros(len(tracks.frames), rows.shape[1])
+        low, high = (
+            empty.scatter_reduce(0, clip, rows, kind, include_self=False).view(len(empty), -1, size)
+            for kind in ("amin", "amax")
+        )
+        low, high = low.amin(1), high.amax(1)  # (N, D)
         extent = high - low
         joints = (points - tracks.spread(low)).div_(tracks.spread(extent.clamp(min=1e-12)))
         joints.mul_(2).sub_(tracks.spread((extent > 0).to(joints.dtype)))
