@@ -3,7 +3,7 @@
     python examples/own_arrays.py FOLDER
 
 Here the arrays are made up: people in coco17, the keypoints of most 2D pose estimators, who wave,
-clap or squat. Put your own in their place and keep the rest. Each step names its command.
+march or squat. Put your own in their place and keep the rest. Each step names its command.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from kinegraph.training.run import start
 from kinegraph.training.run_folder import RunFolder
 
 LAYOUT = "coco17"
-LABELS = ("wave", "clap", "squat")
+LABELS = ("wave", "march", "squat")
 REST = {  # x and y of the joints in pixels, y grows downwards; limbs have a left and a right side
     "nose": (0, -60), "eye": (4, -64), "ear": (8, -60), "shoulder": (18, -40), "elbow": (22, -15),
     "wrist": (24, 10), "hip": (11, 15), "knee": (12, 55), "ankle": (12, 95),
@@ -39,16 +39,15 @@ def move(label: str, random: np.random.Generator, frames: int) -> np.ndarray:
     place[:, 0] *= sides
     joints = np.repeat(place[None], frames, axis=0)
     phase = np.sin(np.linspace(0, random.uniform(4, 7) * np.pi, frames))  # (T,)
-    if label == "squat":
-        above = [row for row, name in enumerate(names) if "ankle" not in name]
-        joints[:, above, 1] += 20 * (1 + phase[:, None])
-    else:
-        arms = [n for n in names if "wrist" in n and (label == "clap" or n.startswith("right"))]
-        for row in map(names.index, arms):
-            joints[:, row, 0] = sides[row] * (20 + 16 * phase)
-            joints[:, row, 1] = -25 if label == "clap" else -75
-    joints *= random.uniform(0.7, 1.3)  # how far away the person stands
-    joints += random.normal(0, 1.5, joints.shape) + random.uniform(100, 500, 2)
+    for row, name in enumerate(names):
+        if label == "wave" and name == "right wrist":
+            joints[:, row] = np.stack([30 * phase - 25, np.full(frames, -75)], axis=1)
+        elif label == "march" and name.endswith(("knee", "ankle")):
+            joints[:, row, 1] -= 50 * np.maximum(sides[row] * phase, 0)
+        elif label == "squat" and not name.endswith("ankle"):
+            joints[:, row, 1] += 30 * (1 + phase)
+    joints *= random.uniform(0.9, 1.1)  # how far away the person stands
+    joints += random.normal(0, 1, joints.shape) + random.uniform(100, 500, 2)
     return np.concatenate([joints, random.uniform(0.6, 1, (*joints.shape[:2], 1))], axis=2)
 
 
@@ -66,19 +65,19 @@ def write_arrays(path: Path, clips: int, seed: int) -> None:
 
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    write_arrays(folder / "mine.npz", clips=96, seed=0)
+    write_arrays(folder / "mine.npz", clips=144, seed=0)
 
     # kinegraph data import arrays mine.npz --layout coco17 --out store
     report = import_data("arrays", folder / "mine.npz", folder / "store", layout=LAYOUT)
     print(f"{report.clips} clips in {report.store}")
 
     # kinegraph train ctrgcn --data.store store --data.split subjects --backbone.width 8 ...
-    wishes = {
+    changes = {
         "data.store": report.store, "data.split": "subjects", "backbone.width": 8,
-        "training.epochs": 6, "training.batch_size": 8, "training.repeat": 4, "schedule.warmup": 1,
+        "training.epochs": 8, "training.repeat": 2, "schedule.warmup": 1,
         "transforms.train.1.length": 16, "transforms.test.1.length": 16,
     }  # fmt: skip
-    recipe = load_recipe("ctrgcn", [(key, str(value)) for key, value in wishes.items()])
+    recipe = load_recipe("ctrgcn", [(key, str(value)) for key, value in changes.items()])
     run = RunFolder(folder / "run")
     start(recipe, run, device="cpu")
 

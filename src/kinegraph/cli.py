@@ -60,7 +60,8 @@ kinegraph VERB --help explains one verb. --plugin FILE.py, with any verb, adds y
 
 Try it:  kinegraph demo
 Own data: kinegraph data import arrays MINE.npz --layout coco17 --out store
-          kinegraph train ctrgcn --data.store store --out run && kinegraph test run
+          kinegraph train ctrgcn --data.store store --data.split subjects --out run
+          kinegraph test run
 """
 
 
@@ -76,15 +77,16 @@ def main(words: Sequence[str] | None = None) -> int:
     if words[1:] in (["-h"], ["--help"]) and words[0] not in VERBS and members(words[0]):
         sys.stdout.write(usage(members(words[0])))
         return 0
-    name = words[0]
+    name = "kinegraph"
     try:
-        name, rest = find_verb(words)
-        return run_verb(name, rest)
+        verb, rest = find_verb(words)
+        name = f"kinegraph {verb}"
+        return run_verb(verb, rest)
     except KinegraphError as error:
-        sys.stderr.write(f"kinegraph {name}: {error}\n")
+        sys.stderr.write(f"{name}: {error}\n")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write(f"kinegraph {name}: interrupted\n")
+        sys.stderr.write(f"{name}: interrupted\n")
         return 130
     except BrokenPipeError:
         # The reader of our output has gone (a closed pager); what is left must not complain again.
@@ -116,7 +118,7 @@ def find_verb(words: Sequence[str]) -> tuple[str, list[str]]:
             return name, list(words[length:])
     group = members(words[0])
     if group and (len(words) == 1 or words[1].startswith("-")):
-        raise UsageError(f"needs one of: {', '.join(group)}")
+        raise UsageError(f"{words[0]} needs one more word: {', '.join(group)}")
     wrong = " ".join(words[:2]) if group else words[0]
     hint = nearest(wrong, group or VERBS)
     raise UsageError(f"unknown verb '{wrong}'{hint}; see kinegraph --help")
