@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from kinegraph.backbones.base import Backbone, Features
-from kinegraph.backbones.ten_blocks import TenBlocks
+from kinegraph.backbones.ten_blocks import SpatialUnit, TenBlocks
 from kinegraph.nn.graph import directed
 from kinegraph.nn.init import kaiming_fan_out
-from kinegraph.nn.norm import BatchNorm
 from kinegraph.nn.temporal_conv import MultiScaleTemporalConv
 from kinegraph.skeleton import Skeleton
 
@@ -57,25 +56,6 @@ class RefinedGraphConv(nn.Module):
         return torch.einsum("rkctv,rkcuv->rctu", value, topology)
 
 
-class SpatialUnit(nn.Module):
-    """relu(norm(graph convolution) + residual)."""
-
-    def __init__(self, in_channels: int, channels: int, adjacency: Tensor) -> None:
-        super().__init__()
-        self.conv = RefinedGraphConv(in_channels, channels, adjacency)
-        self.norm = BatchNorm(channels)
-        nn.init.constant_(self.norm.weight, 1e-6)  # the unit starts as its residual
-        self.residual: nn.Module = nn.Identity()
-        if in_channels != channels:
-            point = nn.Conv2d(in_channels, channels, 1)
-            kaiming_fan_out(point)
-            self.residual = nn.Sequential(point, BatchNorm(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(R, C_in, T, V) -> (R, C, T, V)."""
-        return torch.relu(self.norm(self.conv(x)) + self.residual(x))
-
-
 class CTRGCN(Backbone):
     """Ten blocks of refined graph convolution and multi-scale temporal convolution.
 
@@ -91,7 +71,8 @@ class CTRGCN(Backbone):
         adjacency = torch.from_numpy(directed(skeleton)).float()
 
         def spatial(in_channels: int, channels: int, _: int) -> nn.Module:
-            return SpatialUnit(in_channels, channels, adjacency)
+            conv = RefinedGraphConv(in_channels, channels, adjacency)
+            return SpatialUnit(conv, in_channels, channels)
 
         self.body = TenBlocks(
             skeleton, in_channels, persons, width, spatial, MultiScaleTemporalConv

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from kinegraph.backbones.base import Backbone, Features
-from kinegraph.backbones.ten_blocks import TenBlocks
-from kinegraph.nn.init import kaiming_fan_out, normal
-from kinegraph.nn.norm import BatchNorm
+from kinegraph.backbones.ten_blocks import SpatialUnit, TenBlocks
+from kinegraph.nn.init import normal
 from kinegraph.nn.temporal_conv import TemporalConv
 from kinegraph.skeleton import Skeleton
 
@@ -45,25 +44,6 @@ class LearnedGraphConv(nn.Module):
         return y + self.bias.sum(0)[:, None, None]
 
 
-class SpatialUnit(nn.Module):
-    """relu(norm(graph convolution) + residual)."""
-
-    def __init__(self, in_channels: int, channels: int, joints: int) -> None:
-        super().__init__()
-        self.conv = LearnedGraphConv(in_channels, channels, joints)
-        self.norm = BatchNorm(channels)
-        nn.init.constant_(self.norm.weight, 1e-6)  # the unit starts as its residual
-        self.residual: nn.Module = nn.Identity()
-        if in_channels != channels:
-            point = nn.Conv2d(in_channels, channels, 1)
-            kaiming_fan_out(point)
-            self.residual = nn.Sequential(point, BatchNorm(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(R, C_in, T, V) -> (R, C, T, V)."""
-        return torch.relu(self.norm(self.conv(x)) + self.residual(x))
-
-
 class CTRGCNBaseline(Backbone):
     """Ten blocks of learned graph convolution and one temporal convolution of kernel 5.
 
@@ -74,7 +54,8 @@ class CTRGCNBaseline(Backbone):
         super().__init__()
 
         def spatial(in_channels: int, channels: int, _: int) -> nn.Module:
-            return SpatialUnit(in_channels, channels, skeleton.joint_count)
+            conv = LearnedGraphConv(in_channels, channels, skeleton.joint_count)
+            return SpatialUnit(conv, in_channels, channels)
 
         def temporal(in_channels: int, channels: int, stride: int) -> nn.Module:
             return TemporalConv(in_channels, channels, kernel=5, stride=stride)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kinegraph.backbones.base import Features
+from kinegraph.nn.init import kaiming_fan_out
 from kinegraph.nn.norm import BatchNorm
 from kinegraph.nn.persons import fold, pool
 from kinegraph.nn.temporal_conv import TemporalConv
@@ -18,6 +19,25 @@ STRIDES = (1, 1, 1, 1, 2, 1, 1, 2, 1, 1)  # over time
 STAGE_BLOCKS = {"low": 0, "mid": 4, "high": 7, "final": 9}
 
 MakeUnit = Callable[[int, int, int], nn.Module]  # in_channels, channels, stride
+
+
+class SpatialUnit(nn.Module):
+    """relu(norm(graph convolution) + residual), whatever the graph convolution is."""
+
+    def __init__(self, conv: nn.Module, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.conv = conv
+        self.norm = BatchNorm(channels)
+        nn.init.constant_(self.norm.weight, 1e-6)  # the unit starts as its residual
+        self.residual: nn.Module = nn.Identity()
+        if in_channels != channels:
+            point = nn.Conv2d(in_channels, channels, 1)
+            kaiming_fan_out(point)
+            self.residual = nn.Sequential(point, BatchNorm(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(R, C_in, T, V) -> (R, C, T, V)."""
+        return torch.relu(self.norm(self.conv(x)) + self.residual(x))
 
 
 class Block(nn.Module):
