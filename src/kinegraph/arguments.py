@@ -7,6 +7,7 @@ typed. This module knows neither verbs nor recipes.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import shutil
 import textwrap
@@ -71,6 +72,7 @@ def parse(
     if not words and not any(word.field.is_required() for word in known):
         return model()  # nothing to parse: spare the time that tyro takes to start
     check_options(words, known, further)
+    _check_values(words, known)
 
     import tyro
 
@@ -132,6 +134,14 @@ def check_options(words: Sequence[str], known: Sequence[Word], further: Sequence
             raise UsageError(f"unknown option {option}{nearest(option, right)}")
 
 
+def _check_values(words: Sequence[str], known: Sequence[Word]) -> None:
+    """Raise UsageError if an option lacks its value; tyro takes none for an empty list."""
+    options = {f"--{word.name}": word for word in known if not word.positional}
+    for option, values in _divide(words, options)[0].items():
+        if not values and not options[option].flag:
+            raise UsageError(f"{option} needs a value")
+
+
 def _diagnose(words: Sequence[str], known: Sequence[Word]) -> str:
     """Say what is wrong with words that tyro refused, or nothing if that cannot be seen here."""
     options = {f"--{word.name}": word for word in known if not word.positional}
@@ -140,8 +150,6 @@ def _diagnose(words: Sequence[str], known: Sequence[Word]) -> str:
         word = options[option]
         if word.flag and values:
             return f"{option} takes no value, found '{values[0]}'"
-        if not word.flag and not values:
-            return f"{option} needs a value"
         for text in values:
             if complaint := _complaint(word, text):
                 return f"{option}: {complaint}"
@@ -182,7 +190,8 @@ def _diagnose_places(loose: Sequence[str], places: Sequence[Word]) -> str:
             return f"{word.name.upper()} is missing{_meaning(word)}"
     if len(loose) > len(places) and not any(word.several for word in places):
         return f"one word too many: '{loose[len(places)]}'"
-    for word, text in zip(places, loose, strict=False):
+    for position, text in enumerate(loose):
+        word = places[min(position, len(places) - 1)]
         if complaint := _complaint(word, text):
             return f"{word.name.upper()}: {complaint}"
     return ""
@@ -214,10 +223,14 @@ def _complaint(word: Word, text: str) -> str:
 
 
 def _description(model: type[BaseModel], summary: str) -> str:
-    """Return the model's docstring, wrapped for the terminal."""
+    """Return the model's docstring, wrapped for the terminal.
+
+    Lines are indented because tyro joins those that begin with a letter, and wraps none.
+    """
     width = min(shutil.get_terminal_size().columns, WIDEST)
-    text = textwrap.dedent("    " + (model.__doc__ or summary))
-    return "\n\n".join(textwrap.fill(part, width) for part in text.split("\n\n"))
+    wrapper = textwrap.TextWrapper(width, subsequent_indent="  ")
+    paragraphs = inspect.cleandoc(model.__doc__ or summary).split("\n\n")
+    return "\n\n".join(map(wrapper.fill, paragraphs))
 
 
 def _sentence(text: str) -> str:

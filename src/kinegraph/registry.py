@@ -86,4 +86,5 @@ def load_plugin(path: Path) -> None:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
+        del sys.modules[name]
         raise RecipeError(f"plug-in '{path}' failed: {type(error).__name__}: {error}") from error

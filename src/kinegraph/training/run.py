@@ -78,6 +78,7 @@ def resume(run: RunFolder, *, device: str = "auto", store: str | Path | None = N
         training = Training(recipe, data, run, chosen, resume=saved)
         if store is not None:
             write_text(run.recipe, recipe.to_yaml())
+            training.save()  # what is tested later looks for the recordings there too
         with run.log():
             line = f"resuming after {saved.epoch} of {recipe.training.epochs} epochs"
             if saved.epoch >= recipe.training.epochs:
