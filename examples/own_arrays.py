@@ -68,18 +68,19 @@ def main(folder: Path) -> None:
     write_arrays(folder / "mine.npz", clips=144, seed=0)
 
     # kinegraph data import arrays mine.npz --layout coco17 --out store
-    report = import_data("arrays", folder / "mine.npz", folder / "store", layout=LAYOUT)
-    print(f"{report.clips} clips in {report.store}")
+    source, store = folder / "mine.npz", folder / "store"
+    report = import_data("arrays", source, store, layout=LAYOUT, force=True)
+    print(f"{report.clips} clips in {store}")
 
     # kinegraph train ctrgcn --data.store store --data.split subjects --backbone.width 8 ...
     changes = {
-        "data.store": report.store, "data.split": "subjects", "backbone.width": 8,
+        "data.store": store, "data.split": "subjects", "backbone.width": 8,
         "training.epochs": 8, "training.repeat": 2, "schedule.warmup": 1,
         "transforms.train.1.length": 16, "transforms.test.1.length": 16,
     }  # fmt: skip
     recipe = load_recipe("ctrgcn", [(key, str(value)) for key, value in changes.items()])
     run = RunFolder(folder / "run")
-    start(recipe, run, device="cpu")
+    start(recipe, run, device="cpu", force=True)
 
     # kinegraph test run
     tested = score_run(run.path, device="cpu")

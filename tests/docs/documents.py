@@ -68,7 +68,7 @@ def commands_of(block: Block) -> list[Command]:
                 continue
             line = line[2:]
         words: list[str] = []
-        for word in [*shlex.split(line, comments=True), "&&"]:
+        for word in [*shlex.split(line.split(" > ")[0], comments=True), "&&"]:
             if word == "&&":
                 if words:
                     found.append(Command(tuple(words), block.line + offset))
