@@ -12,7 +12,9 @@ import pytest
 import yaml
 
 from kinegraph.cli import main
+from kinegraph.training import loop
 from kinegraph.training.checkpoint import load_checkpoint
+from kinegraph.training.loop import Training
 
 
 @pytest.fixture
@@ -109,6 +111,29 @@ def test_moved_recordings_are_given_to_resume(
     assert "'store' is not a store: it does not exist" in said(capsys)[1]
     assert main([*resume, "--data.store", "moved"]) == 0
     assert main(["test", "run"]) == 0
+
+
+def test_a_run_that_is_not_finished_says_so(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish, accuracies = Training._finish_epoch, iter([0.9, 0.1])
+
+    def stop_after_two(self: Training, row: dict[str, Any]) -> None:
+        finish(self, row)
+        if self.progress.epoch == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Training, "_finish_epoch", stop_after_two)
+    long = [*words, "--training.epochs", "5"]
+    assert main([*long, "--out", "last"]) == 130
+    monkeypatch.setattr(loop, "top_k", lambda *_: next(accuracies))
+    assert main([*long, "--out", "best", "--evaluation.selection", "validation"]) == 130
+    said(capsys)
+    assert main(["test", "last"]) == 0
+    assert "the run is not finished: this is epoch 2 of 5\n" in said(capsys)[0]
+    assert main(["test", "best"]) == 0
+    out = said(capsys)[0]
+    assert "the run is not finished: this is epoch 1 of 5, the best of 2 so far\n" in out
 
 
 def test_nan_ends_with_two(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:

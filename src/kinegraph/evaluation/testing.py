@@ -61,6 +61,7 @@ def score_run(
         RecipeError, StoreError, SplitError: The recordings cannot be opened.
     """
     file = find_checkpoint(path)
+    folder = _folder_of(path, file)
     checkpoint = load_checkpoint(file)
     chosen = choose_device(device)
     data = open_data(checkpoint.recipe, store)
@@ -85,13 +86,13 @@ def score_run(
         split=part,
         stream=checkpoint.recipe.stream,
         source=str(path),
-        notes=_notes(checkpoint, part),
+        notes=_notes(checkpoint, part, folder),
     )
     return Tested(
         scores=scores,
         checkpoint=checkpoint,
         data=data,
-        folder=_folder_of(path, file),
+        folder=folder,
     )
 
 
@@ -136,7 +137,7 @@ def provenance(tested: Tested) -> dict[str, str]:
     }
 
 
-def _notes(checkpoint: Checkpoint, part: str) -> tuple[str, ...]:
+def _notes(checkpoint: Checkpoint, part: str, folder: RunFolder | None) -> tuple[str, ...]:
     recipe = checkpoint.recipe
     notes = []
     if recipe.evaluation.selection == "test" and part == "test":
@@ -144,10 +145,12 @@ def _notes(checkpoint: Checkpoint, part: str) -> tuple[str, ...]:
             "the epoch was chosen for its accuracy on these very clips, as the original programs"
             " do, which flatters the result"
         )
-    if recipe.evaluation.selection == "last" and checkpoint.epoch < recipe.training.epochs:
-        notes.append(
-            f"the run is not finished: this is epoch {checkpoint.epoch} of {recipe.training.epochs}"
-        )
+    epochs, trained = recipe.training.epochs, checkpoint.epoch
+    if recipe.evaluation.selection != "last":  # its best epoch is in general not its last
+        trained = epochs if folder is None else len(folder.read_metrics())
+    if trained < epochs:
+        of = "" if trained == checkpoint.epoch else f", the best of {trained} so far"
+        notes.append(f"the run is not finished: this is epoch {checkpoint.epoch} of {epochs}{of}")
     return tuple(notes)
 
 

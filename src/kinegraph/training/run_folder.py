@@ -27,6 +27,8 @@ WRITTEN = (
     "tensorboard/events.out.tfevents.*",
     "metrics.jsonl",
     "report.html",
+    "report-train.html",
+    "report-validation.html",
     "log.txt",
     "recipe.yaml",
 )
