@@ -43,6 +43,7 @@ def test_the_plugin_is_small() -> None:
     assert len(PLUGIN.read_text("utf-8").splitlines()) < 60
 
 
+@pytest.mark.slow
 def test_the_plugin_trains_and_tests(
     store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], registries: None
 ) -> None:
