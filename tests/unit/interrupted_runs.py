@@ -1,7 +1,8 @@
 """Trains one run again and again, stops it from outside, and goes on with it.
 
-Started as a program by ``test_resume``: it imports torch once and forks a child for every run,
-which needs a process without threads. Prints one JSON object: what every run ended with.
+Started as a program by ``test_resume``: it trains once itself, so that everything is imported, and
+forks a child for every other run, which needs a process without threads. Prints one JSON object:
+what every run ended with.
 
     python interrupted_runs.py RECIPE STORE FOLDER
 """
@@ -19,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils import tensorboard  # noqa: F401 - children need not import it
 
 from kinegraph.cli import main
 from kinegraph.training import checkpoint, loop
@@ -156,6 +156,12 @@ def run(recipe: Path, store: Path, folder: Path) -> dict[str, Any]:
     """Do everything and return what came of it."""
     torch.set_num_threads(1)
     runs = Runs(recipe, store, folder)
+    # Whatever is imported late is imported here, once, and not in every child.
+    assert main(runs.begin("warm")) == 0
+    threads = (
+        len(list(Path("/proc/self/task").iterdir())) if Path("/proc/self/task").exists() else 1
+    )
+    assert threads == 1, "a process with threads cannot be forked safely"
     began = time.monotonic()
     whole_code = wait(start(runs.begin("whole")))
     whole = time.monotonic() - began
@@ -173,4 +179,5 @@ def run(recipe: Path, store: Path, folder: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(run(*map(Path, sys.argv[1:]))))
+    results = run(*map(Path, sys.argv[1:]))
+    print(json.dumps(results))

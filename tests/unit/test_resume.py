@@ -51,7 +51,7 @@ def test_killed_and_stopped_runs_end_bit_identically(
         tmp_path / "runs",
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    results = json.loads(done.stdout)
+    results = json.loads(done.stdout.splitlines()[-1])
 
     whole = tmp_path / "runs" / "whole"
     assert results["whole"] == 0
