@@ -94,8 +94,9 @@ def test_nothing_heavy_is_imported_without_need(words: list[str]) -> None:
     assert done.stderr.splitlines()[-1] == ""
 
 
-def test_closed_pager_is_no_error() -> None:
-    command = [sys.executable, "-m", "kinegraph", "list"]
+@pytest.mark.parametrize("word", ["--help", "list"])
+def test_closed_pager_is_no_error(word: str) -> None:
+    command = [sys.executable, "-m", "kinegraph", word]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.close()  # long before anything is written
