@@ -156,11 +156,12 @@ class Recipe(Config):
 
 def recipe_class() -> type[Recipe]:
     """Return the schema with the parts that are registered now, plug-ins included."""
-    return _recipe_class(tuple(BACKBONES), tuple(OBJECTIVES), tuple(TRANSFORMS))
+    registries = (BACKBONES, OBJECTIVES, TRANSFORMS)
+    return _recipe_class(tuple(part.config for parts in registries for part in parts.values()))
 
 
 @lru_cache(maxsize=4)
-def _recipe_class(*_: tuple[str, ...]) -> type[Recipe]:
+def _recipe_class(registered: tuple[type[Config], ...]) -> type[Recipe]:
     transform = _choice(TRANSFORMS)
     return create_model(
         "Recipe",
