@@ -19,6 +19,7 @@ from kinegraph.recipe import parse_recipe
 from kinegraph.registry import Component, Config
 from kinegraph.training import checkpoint, loop
 from kinegraph.training.checkpoint import load_checkpoint
+from kinegraph.training.guards import Interrupted
 from kinegraph.training.loop import Training
 from kinegraph.training.run import resume, start
 from kinegraph.training.run_folder import RunFolder
@@ -344,6 +345,29 @@ def test_full_disk_keeps_the_last_checkpoint(
     if place != "best":
         whole = train("whole", training={"epochs": 3})
         assert same(load_checkpoint(run.last).tensors, load_checkpoint(whole.last).tensors)
+
+
+def test_a_signal_saves_in_the_middle_of_an_epoch(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sections = {"training": {"batch_size": 2}, "objective": {"name": "classify", "dropout": 0.5}}
+    whole = train("whole", **sections)
+    take_step = Training._step
+
+    def signalled(self: Training, group: list[tuple[Batch, ...]]) -> dict[str, Tensor]:
+        if self.progress.batches == 1:
+            self.interruption.signal = 15
+        return take_step(self, group)
+
+    monkeypatch.setattr(Training, "_step", signalled)
+    with pytest.raises(Interrupted, match="stopped by signal 15"):
+        train("cut", **sections)
+    monkeypatch.undo()
+    cut = RunFolder(train.folder / "cut")
+    saved = load_checkpoint(cut.last)
+    assert (saved.epoch, saved.step) == (0, 2)  # no checkpoint was due by the clock
+    resume(cut, device="cpu")
+    assert same(load_checkpoint(cut.last).tensors, load_checkpoint(whole.last).tensors)
 
 
 def test_resume_refuses_other_recordings(train: Train, make_store: Callable[..., Path]) -> None:
