@@ -162,6 +162,15 @@ class Skeleton:
         """For each joint ``left``, ``right`` or ``middle``, read from the joint names."""
         return tuple(_side(name) for name in self.joints)
 
+    def difference(self, other: Skeleton) -> str:
+        """Name the first thing in which data of another layout would not fit, or return nothing.
+
+        Titles, body parts and mirrors do not matter to a trained network; joints, bones, centre
+        and the meaning of coordinates do.
+        """
+        fields = ("joints", "parents", "centre", "coordinates")
+        return next((f for f in fields if getattr(self, f) != getattr(other, f)), "")
+
     def rooted_at(self, root: int) -> Skeleton:
         """Return the same bones, directed away from another root joint."""
         neighbours: dict[int, list[int]] = {joint: [] for joint in range(self.joint_count)}

@@ -342,3 +342,55 @@ def test_joints_go_by_name_or_number() -> None:
     by_number = component.build(component.config.model_validate({"joint": 2}), skeleton, False)
     assert by_name == by_number == Centre(2)
     assert component.build(component.config(), skeleton, True) == Centre(20, move_missing=True)
+
+
+def ragged(joints: Tensor, skeleton: Skeleton) -> RaggedTracks:
+    """One clip of one person."""
+    length = torch.tensor([len(joints)])
+    zero = torch.tensor([0])
+    return RaggedTracks(joints, zero, length, zero, zero, zero, length, 1, skeleton)
+
+
+def seen_but_one(joint: int, frame: int) -> tuple[Tensor, Skeleton]:
+    """A person in pixels whose every joint is seen, but for one in one frame."""
+    skeleton = load_layout("coco17")
+    joints = torch.rand(6, 17, 3) * 100 + 300
+    joints[..., 2] = 0.9
+    joints[frame, joint] = 0
+    return joints, skeleton
+
+
+def test_centring_takes_the_first_frame_in_which_the_joint_was_seen() -> None:
+    joints, skeleton = seen_but_one(skeleton_centre := load_layout("coco17").centre, 0)
+    centred = Centre(skeleton_centre).apply(ragged(joints, skeleton), {}).joints
+    torch.testing.assert_close(centred[1, skeleton_centre, :2], torch.zeros(2))
+    torch.testing.assert_close(
+        centred[2:, 5, :2], joints[2:, 5, :2] - joints[1, skeleton_centre, :2]
+    )
+    original = Centre(skeleton_centre, move_missing=True).apply(ragged(joints, skeleton), {}).joints
+    torch.testing.assert_close(original, joints)  # as the original: nothing to subtract
+
+
+def test_min_max_leaves_out_what_is_missing() -> None:
+    joints, skeleton = seen_but_one(7, 3)
+    scaled = MinMax().apply(ragged(joints, skeleton), {}).joints[..., :2]
+    assert scaled[3, 7].tolist() == [0.0, 0.0]
+    there = torch.ones(6, 17, dtype=torch.bool)
+    there[3, 7] = False
+    torch.testing.assert_close(scaled[there].amin(0), -torch.ones(2))
+    torch.testing.assert_close(scaled[there].amax(0), torch.ones(2))
+    original = MinMax(move_missing=True).apply(ragged(joints, skeleton), {}).joints[..., :2]
+    assert original[3, 7].tolist() == [-1.0, -1.0]  # the zero was the smallest
+
+
+def test_scaled_bones_do_not_hang_on_missing_joints() -> None:
+    joints, skeleton = seen_but_one(7, 3)  # the left elbow; the left wrist hangs on it
+    zero = torch.tensor([0])
+    tracks = FixedTracks(joints[None], zero, zero, 1, 1, skeleton)
+    draws = {"factor": torch.full((1, 17), 1.2)}
+    scaled = ScaleBones(0.2, 0).apply(tracks, draws).joints[0]
+    assert scaled[3, 7].tolist() == [0.0, 0.0, 0.0]
+    torch.testing.assert_close(scaled[3, 9], joints[3, 9])
+    assert not torch.equal(scaled[2, 9], joints[2, 9])
+    original = ScaleBones(0.2, 0, move_missing=True).apply(tracks, draws).joints[0]
+    assert not torch.equal(original[3, 9], joints[3, 9])

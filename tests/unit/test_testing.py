@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from kinegraph.data.store import open_store
+from kinegraph.data.store import Clip, Track, create_store, open_store
 from kinegraph.errors import CheckpointError, OutputError, RecipeError
 from kinegraph.evaluation.baselines import measure_baselines
 from kinegraph.evaluation.ensemble import build_ensemble
 from kinegraph.evaluation.scores import load_scores
-from kinegraph.evaluation.testing import save_test, score_run
+from kinegraph.evaluation.testing import refuse_tested, save_test, score_run
 from kinegraph.recipe import parse_recipe
-from kinegraph.training.run import start
+from kinegraph.skeleton import load_layout
+from kinegraph.training.checkpoint import load_checkpoint, save_checkpoint
+from kinegraph.training.run import resume, start
 from kinegraph.training.run_folder import RunFolder
 
 MakeStore = Callable[..., Path]
@@ -123,3 +126,49 @@ def test_baselines_are_those_of_the_clips_that_are_tested(make_store: MakeStore)
     rows = np.arange(len(store))
     found = measure_baselines(store, rows, rows)  # every clip is its own nearest neighbour
     assert found == {"chance": pytest.approx(1 / 3), "1-NN, raw coordinates": 1.0}
+
+
+def test_a_store_of_more_people_is_tested_with_the_slots_of_the_network(
+    tmp_path: Path, make_store: MakeStore, tiny_recipe: TinyRecipe
+) -> None:
+    one = open_store(make_store())
+    values = tiny_recipe(backbone={"name": "ctrgcn", "width": 4})
+    run = train(tmp_path / "run", values, one.path)
+    with create_store(tmp_path / "two", one.skeleton, one.class_names, source="a test") as writer:
+        for row in range(len(one)):
+            clip = one.clip(row)
+            people = (*clip.tracks, Track(clip.tracks[0].joints, clip.tracks[0].first, person=1))
+            writer.add(Clip(clip.name, people, clip.frames, label=clip.label, subject=clip.subject))
+    alone, beside = score_run(run.path).scores, score_run(run.path, store=tmp_path / "two").scores
+    np.testing.assert_allclose(beside.logits, alone.logits, atol=1e-6)
+
+
+def test_results_are_replaced_only_on_demand_and_go_when_training_goes_on(
+    tmp_path: Path, make_store: MakeStore, tiny_recipe: TinyRecipe
+) -> None:
+    run = train(tmp_path / "run", tiny_recipe(), make_store())
+    refuse_tested(run.path, "test")
+    tested = score_run(run.path)
+    save_test(tested)
+    with pytest.raises(OutputError, match="nothing is overwritten without --force"):
+        refuse_tested(run.path, "test")
+    with pytest.raises(OutputError, match="nothing is overwritten without --force"):
+        save_test(tested)
+    save_test(tested, force=True)
+    resume(run, device="cpu")  # nothing is left to train: the results stay true
+    assert run.scores("test").is_file()
+    checkpoint = load_checkpoint(run.last)
+    values = checkpoint.recipe.model_copy(
+        update={"training": checkpoint.recipe.training.model_copy(update={"epochs": 3})}
+    )
+    save_checkpoint(run.last, replace(checkpoint, recipe=values))
+    resume(run, device="cpu")
+    assert not run.scores("test").exists()
+    assert not run.report.exists()
+
+
+def test_layouts_fit_whatever_they_are_called() -> None:
+    layout = load_layout("ucla20")
+    assert layout.difference(replace(layout, name="mine", title="the same joints")) == ""
+    assert layout.difference(replace(layout, centre=1)) == "centre"
+    assert layout.difference(load_layout("utd20")) == "joints"

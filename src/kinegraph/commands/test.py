@@ -55,7 +55,7 @@ class Arguments(BaseModel):
     """Print JSON instead of a table."""
 
     force: bool = False
-    """Replace --out if it exists."""
+    """Replace the results of an earlier test."""
 
 
 def run(arguments: Arguments) -> int:
@@ -67,10 +67,12 @@ def run(arguments: Arguments) -> int:
     from kinegraph.evaluation.baselines import measure_baselines
     from kinegraph.evaluation.metrics import summarise
     from kinegraph.evaluation.scores import save_scores
-    from kinegraph.evaluation.testing import save_test, score_run
+    from kinegraph.evaluation.testing import refuse_tested, save_test, score_run
 
     if arguments.out:
         refuse_existing(arguments.out, force=arguments.force)
+    elif not arguments.force:
+        refuse_tested(arguments.run, arguments.part)
     tested = score_run(
         arguments.run,
         store=arguments.data.store,
@@ -86,7 +88,7 @@ def run(arguments: Arguments) -> int:
         save_scores(arguments.out, scores, force=arguments.force)
         written = {"scores": str(arguments.out)}
     else:
-        report = save_test(tested, baselines=baselines)
+        report = save_test(tested, baselines=baselines, force=arguments.force)
         assert tested.folder is not None
         written = {"scores": str(tested.folder.scores(scores.split)), "report": str(report)}
     labelled = scores.labelled()

@@ -11,6 +11,7 @@ from kinegraph.errors import CheckpointError, OutputError, RecipeError
 from kinegraph.evaluation.report import write_report
 from kinegraph.evaluation.scores import Scores, save_scores
 from kinegraph.evaluation.scoring import score_clips
+from kinegraph.files import refuse_existing
 from kinegraph.training.checkpoint import Checkpoint, load_checkpoint
 from kinegraph.training.run_folder import RunFolder, find_checkpoint
 from kinegraph.training.setup import RunData, autocast_type, choose_device, open_data
@@ -64,7 +65,7 @@ def score_run(
     folder = _folder_of(path, file)
     checkpoint = load_checkpoint(file)
     chosen = choose_device(device)
-    data = open_data(checkpoint.recipe, store)
+    data = open_data(checkpoint.recipe, store, persons=checkpoint.persons)
     _check_store(checkpoint, data.store, path)
     if part not in data.rows:
         raise RecipeError(
@@ -96,20 +97,30 @@ def score_run(
     )
 
 
-def save_test(tested: Tested, *, baselines: Mapping[str, float] | None = None) -> Path:
+def refuse_tested(path: Path, part: str) -> None:
+    """Raise OutputError if a run has results of a part already."""
+    run = _folder_of(path, find_checkpoint(path))
+    if run is not None:
+        for file in (run.scores(part), _report_of(run, part)):
+            refuse_existing(file, force=False)
+
+
+def save_test(
+    tested: Tested, *, baselines: Mapping[str, float] | None = None, force: bool = False
+) -> Path:
     """Write scores and report into the run folder and return the report's path.
 
-    Results of an earlier test of the same run are replaced.
-
     Raises:
-        OutputError: The run folder is not known, or the disk refuses.
+        OutputError: The run folder is not known, it has such results and ``force`` is false, or
+            the disk refuses.
     """
     run = tested.folder
     if run is None:
         raise OutputError("a checkpoint outside a run folder has no place for results")
     part = tested.scores.split
-    save_scores(run.scores(part), tested.scores)
-    report = run.report if part == "test" else run.path / f"report-{part}.html"
+    report = _report_of(run, part)
+    refuse_existing(report, force=force)
+    save_scores(run.scores(part), tested.scores, force=force)
     recipe = tested.checkpoint.recipe
     return write_report(
         report,
@@ -120,7 +131,12 @@ def save_test(tested: Tested, *, baselines: Mapping[str, float] | None = None) -
         baselines=baselines,
         provenance=provenance(tested),
         notes=tested.scores.notes,
+        force=force,
     )
+
+
+def _report_of(run: RunFolder, part: str) -> Path:
+    return run.report if part == "test" else run.path / f"report-{part}.html"
 
 
 def provenance(tested: Tested) -> dict[str, str]:
@@ -164,10 +180,11 @@ def _folder_of(path: Path, file: Path) -> RunFolder | None:
 def _check_store(checkpoint: Checkpoint, store: Store, path: Path) -> None:
     """Refuse a store of another layout or other classes than the checkpoint's."""
     own, other = checkpoint.skeleton, store.skeleton
-    if own != other:
+    if different := own.difference(other):
         raise CheckpointError(
             f"'{path}' was trained on layout '{own.name}' ({own.joint_count} joints), store"
-            f" '{store.path}' has '{other.name}' ({other.joint_count} joints)"
+            f" '{store.path}' has '{other.name}' ({other.joint_count} joints) with other"
+            f" {different}"
         )
     if checkpoint.class_names != store.class_names:
         first = _first_difference(checkpoint.class_names, store.class_names)

@@ -84,9 +84,7 @@ class Predictor:
             LayoutError: Their layout is another one; both are named.
         """
         own = self.skeleton
-        if (skeleton.name, skeleton.joints) != (own.name, own.joints) or (
-            skeleton.coordinates != own.coordinates
-        ):
+        if skeleton.name != own.name or own.difference(skeleton):
             raise LayoutError(
                 f"{where}: layout {_describe(skeleton)} does not fit '{self.where}', which was"
                 f" trained on layout {_describe(own)}"

@@ -83,6 +83,8 @@ def resume(run: RunFolder, *, device: str = "auto", store: str | Path | None = N
             line = f"resuming after {saved.epoch} of {recipe.training.epochs} epochs"
             if saved.epoch >= recipe.training.epochs:
                 line = f"all {recipe.training.epochs} epochs are finished, nothing is left to train"
+            else:
+                run.forget_results()  # they are those of weights that will be gone
             remark(line)
             training.run.logger.info(line)
             training.fit()

@@ -151,6 +151,16 @@ class RunFolder:
             with contextlib.suppress(OSError):  # it holds something of the user's, or is not there
                 (self.path / folder).rmdir()
 
+    def forget_results(self) -> None:
+        """Remove scores and reports of earlier tests.
+
+        Raises:
+            OutputError: The disk refuses.
+        """
+        with _disk(f"cannot write to '{self.path}'"):
+            for file in (*self.path.glob("scores/*.npz"), *self.path.glob("report*.html")):
+                file.unlink()
+
     @contextmanager
     def log(self) -> Iterator[logging.Logger]:
         """Yield the logger, which now writes to ``log.txt``.

@@ -90,12 +90,15 @@ class RunData:
         )
 
 
-def open_data(recipe: Recipe, store: str | Path | None = None) -> RunData:
+def open_data(
+    recipe: Recipe, store: str | Path | None = None, *, persons: int | None = None
+) -> RunData:
     """Open a recipe's recordings.
 
     Args:
         recipe: The recipe.
         store: A store to use instead of the recipe's.
+        persons: Person slots of a network that is trained already; default: as the recipe says.
 
     Raises:
         RecipeError: The recipe names no store, or one that does not fit it.
@@ -120,7 +123,7 @@ def open_data(recipe: Recipe, store: str | Path | None = None) -> RunData:
         rows["train"], rows["validation"] = validation_rows(
             opened, train, recipe.evaluation.validation_fraction, seed=recipe.seed
         )
-    persons = recipe.data.persons or min(opened.max_persons, 2)
+    persons = persons or recipe.data.persons or min(opened.max_persons, 2)
     return RunData(
         recipe=recipe,
         store=opened,

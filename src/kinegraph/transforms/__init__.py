@@ -222,7 +222,7 @@ def _build_augmentation(config: Any, skeleton: Skeleton, original: bool) -> Any:
         case RandomMoveConfig():
             return augment.RandomMove(move_missing=original, segments=config.segments)
         case ScaleBonesConfig():
-            return augment.ScaleBones(config.limit, _joint(skeleton, config.root))
+            return augment.ScaleBones(config.limit, _joint(skeleton, config.root), original)
         case _:
             return augment.MaskFrames(config.share)
 
@@ -236,7 +236,7 @@ def _build_normalisation(config: Any, skeleton: Skeleton, original: bool) -> Any
         case TurnViewConfig():
             return normalise.TurnView(config.degrees, config.low, config.high)
         case _:
-            return normalise.MinMax()
+            return normalise.MinMax(move_missing=original)
 
 
 def _component(config: type[Config], build: Any) -> Component:

@@ -234,11 +234,14 @@ class ScaleBones:
 
     Source: ``random_scale`` of FR-Head (Zhou et al., CVPR 2023), theta 0.2, root: base of the
     spine (joint 0 of NTU).
+    Differs from the original: missing points (see `missing_points`) stay zero and the joints that
+    hang on them stay where they are, unless ``move_missing`` (``quirks: original``) is set.
     """
 
     stage = "batch"
     limit: float
     root: int
+    move_missing: bool = False
 
     def draw(self, random: ClipRandom, tracks: FixedTracks) -> dict[str, Tensor]:
         """Return (N, V) ``factor`` for the bone that ends in each joint (the root's is unused)."""
@@ -256,10 +259,14 @@ class ScaleBones:
         parents = torch.tensor(skeleton.bone_parents, device=joints.device)
         points = tracks.joints[..., :size]
         bones = (points - points.index_select(2, parents)) * factor
+        missing = missing_points(tracks.joints, skeleton).expand(*joints.shape[:3], 1)
         for joint in skeleton.order[1:]:
-            joints[:, :, joint, :size] = (
-                joints[:, :, skeleton.parents[joint], :size] + bones[:, :, joint]
-            )
+            parent = skeleton.parents[joint]
+            moved = joints[:, :, parent, :size] + bones[:, :, joint]
+            if not self.move_missing:
+                unknown = missing[:, :, joint] | missing[:, :, parent]
+                moved = torch.where(unknown, points[:, :, joint], moved)
+            joints[:, :, joint, :size] = moved
         return replace(tracks, joints=joints)
 
 

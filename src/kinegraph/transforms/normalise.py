@@ -13,7 +13,12 @@ import torch
 from torch import Tensor
 
 from kinegraph.errors import LayoutError
-from kinegraph.transforms.augment import rotation_matrices, transform_points, with_channels
+from kinegraph.transforms.augment import (
+    missing_points,
+    rotation_matrices,
+    transform_points,
+    with_channels,
+)
 from kinegraph.transforms.random import ClipRandom
 from kinegraph.transforms.tracks import RaggedTracks
 
@@ -22,7 +27,8 @@ from kinegraph.transforms.tracks import RaggedTracks
 class Centre:
     """Subtract, from every frame and person, one joint of the first person in its first frame.
 
-    Differs from the original: missing (all-zero) joints stay zero unless ``move_missing``
+    Differs from the original: missing (all-zero) joints stay zero, and where the joint is missing
+    in the first frame it is taken from the first in which it was seen, unless ``move_missing``
     (``quirks: original``) is set.
     """
 
@@ -37,13 +43,28 @@ class Centre:
     def apply(self, tracks: RaggedTracks, draws: dict[str, Tensor]) -> RaggedTracks:
         """Shift each clip."""
         size = tracks.skeleton.coordinates.positions
-        origin = tracks.joints[tracks.offset[tracks.leading()], self.joint, :size]  # (N, D)
+        first = tracks.offset[tracks.leading()]
+        origin = tracks.joints[first if self.move_missing else self._seen(tracks, first)]
+        origin = origin[:, self.joint, :size]  # (N, D)
         joints = tracks.joints[..., :size] - tracks.spread(origin)
         if not self.move_missing:
             # Axis by axis, which is faster than a reduction over so few numbers.
             missing = reduce(torch.logical_and, (axis == 0 for axis in tracks.joints.unbind(-1)))
             joints.masked_fill_(missing[..., None], 0.0)
         return replace(tracks, joints=with_channels(joints, tracks.joints))
+
+    def _seen(self, tracks: RaggedTracks, first: Tensor) -> Tensor:
+        """Return (N,) the row of the first frame in which the leading person's joint was seen."""
+        point = tracks.joints[:, self.joint]  # (F, C)
+        scored = tracks.skeleton.coordinates.positions < point.shape[-1]
+        seen = point[:, -1] != 0 if scored else (point != 0).any(-1)
+        if bool(seen[first].all()):
+            return first
+        rows = torch.where(seen, torch.arange(len(seen), device=seen.device), len(seen))
+        frames = torch.split(rows, tracks.length.tolist())
+        leading = [int(frames[track].min()) for track in tracks.leading().tolist()]
+        found = torch.tensor(leading, device=seen.device)
+        return torch.where(found < len(seen), found, first)  # nowhere: there is nothing to centre
 
 
 @dataclass(frozen=True)
@@ -83,10 +104,13 @@ class MinMax:
     """Stretch each axis of each clip to [-1, 1], over all its frames, joints and people.
 
     Source: the NW-UCLA pipeline of CTR-GCN.
-    Differs from the original: an axis without any extent becomes 0 instead of NaN.
+    Differs from the original: an axis without any extent becomes 0 instead of NaN; what is missing
+    (see `missing_points`) has no part in it and stays zero unless ``move_missing``
+    (``quirks: original``) is set.
     """
 
     stage = "clip"
+    move_missing: bool = False
 
     def draw(self, random: ClipRandom, tracks: RaggedTracks) -> dict[str, Tensor]:
         """Nothing is drawn."""
@@ -96,16 +120,23 @@ class MinMax:
         """Normalise each clip."""
         size = tracks.skeleton.coordinates.positions
         points = tracks.joints[..., :size]
+        missing = missing_points(tracks.joints, tracks.skeleton)
+        partial = not self.move_missing and bool(missing.any())
+        low = self._extreme(tracks, points.masked_fill(missing, torch.inf) if partial else points)
+        lowered = -points.masked_fill(missing, -torch.inf) if partial else -points
+        extent = -self._extreme(tracks, lowered) - low
+        joints = (points - tracks.spread(low)).div_(tracks.spread(extent.clamp(min=1e-12)))
+        joints.mul_(2).sub_(tracks.spread((extent > 0).to(joints.dtype)))
+        if partial:
+            joints.masked_fill_(missing, 0.0)
+        return replace(tracks, joints=with_channels(joints, tracks.joints))
+
+    @staticmethod
+    def _extreme(tracks: RaggedTracks, points: Tensor) -> Tensor:
+        """Return (N, D) the smallest coordinate of each clip on each axis of (F, V, D) points."""
         # First over the frames of each clip, in rows of V*D numbers, then over its joints.
         rows = points.reshape(len(points), -1)
         clip = tracks.clip_of_frame()[:, None].expand_as(rows)
         empty = rows.new_zeros(len(tracks.frames), rows.shape[1])
-        low, high = (
-            empty.scatter_reduce(0, clip, rows, kind, include_self=False).view(len(empty), -1, size)
-            for kind in ("amin", "amax")
-        )
-        low, high = low.amin(1), high.amax(1)  # (N, D)
-        extent = high - low
-        joints = (points - tracks.spread(low)).div_(tracks.spread(extent.clamp(min=1e-12)))
-        joints.mul_(2).sub_(tracks.spread((extent > 0).to(joints.dtype)))
-        return replace(tracks, joints=with_channels(joints, tracks.joints))
+        least = empty.scatter_reduce(0, clip, rows, "amin", include_self=False)
+        return least.view(len(empty), -1, points.shape[-1]).amin(1)
