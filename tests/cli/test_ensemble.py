@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,13 @@ def test_a_table_and_a_score_file(
     words = [*runs, "--preset", "ctrgcn", "--out", str(out), "--report", str(report)]
     assert main(["ensemble", *words]) == 0
     text = capsys.readouterr().out
-    for part in ("90 clips, weights of preset ctrgcn", "joint-motion", "0.4", "ensemble", str(out)):
+    for part in (
+        "90 test clips, weights of preset ctrgcn",
+        "joint-motion",
+        "0.4",
+        "ensemble",
+        str(out),
+    ):
         assert part in text
     combined = load_scores(out)
     assert (combined.stream, combined.split, combined.classes) == ("ensemble", "test", CLASSES)
@@ -95,8 +102,32 @@ def test_tuning(runs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "90 of the clips to tune on are among the 90 reported ones" in text
     named = json_of(capsys, *runs, "--weights", "auto", "--tune-on-reported")
     assert named["weights"] == "weights tuned on the reported clips"
-    assert main(["ensemble", *runs, "--weights", "auto", "--tune-on-reported"]) == 0
-    assert "weights tuned on the reported clips" in capsys.readouterr().out
+    assert named["notes"] == ["weights tuned on the reported clips"]
+    out = str(tmp_path / "sum.npz")
+    words = [*runs, "--weights", "auto", "--tune-on-reported", "--out", out]
+    assert main(["ensemble", *words]) == 0
+    assert "note: weights tuned on the reported clips" in capsys.readouterr().out
+    later = json_of(capsys, out, runs[0])
+    assert later["notes"] == ["weights tuned on the reported clips"]
+
+
+def test_a_damaged_score_file_is_one_clear_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    header = b"{'descr': '<f4', 'shape': (1,"
+    with zipfile.ZipFile(tmp_path / "bad.npz", "w") as archive:
+        magic = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little")
+        archive.writestr("names.npy", magic + header)
+    text = complaint(capsys, str(tmp_path / "bad.npz"))
+    assert "'names.npy' is not a readable .npy file" in text
+
+
+def test_the_title_leaves_out_a_split_that_is_not_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_scores(tmp_path / "a.npz", replace(stream(0, "joint"), split=""))
+    assert main(["ensemble", str(tmp_path / "a.npz")]) == 0
+    assert "90 clips, equal weights" in capsys.readouterr().out
 
 
 def test_numbered_pickles_with_an_order_file_and_a_store(

@@ -14,7 +14,7 @@ from kinegraph.errors import ScoreError
 from kinegraph.evaluation.ensemble import build_ensemble, check_weights
 from kinegraph.evaluation.metrics import are_probabilities, probabilities, top_k
 from kinegraph.evaluation.presets import PRESETS, find_preset, preset_weights
-from kinegraph.evaluation.scores import Scores
+from kinegraph.evaluation.scores import Scores, load_scores, save_scores
 from kinegraph.evaluation.tuning import TUNED_ON_REPORTED, tune_on_other_clips, tune_weights
 
 GOLDEN = Path(__file__).parents[1] / "golden/data/ensemble.npz"
@@ -159,13 +159,15 @@ def test_tuned_is_never_worse_than_equal_on_the_tuning_clips(members: int) -> No
 def test_tuning_on_other_clips_and_on_the_reported_ones() -> None:
     members = [stream(0, 1.0), stream(1, 2.0)]
     others = [stream(2, 1.0, first=1000, clips=60), stream(3, 2.0, first=1000, clips=60)]
-    weights, how = tune_on_other_clips(members, others)
-    assert how == "weights tuned on 60 other clips"
-    assert weights == tune_weights([o.logits for o in others], others[0].labels)
+    found = tune_on_other_clips(members, others)
+    assert found.how == "weights tuned on 60 other clips"
+    assert not found.flatters
+    assert found.weights == tune_weights([o.logits for o in others], others[0].labels)
     overlapping = [stream(2, 1.0, first=199), stream(3, 2.0, first=199)]
     with pytest.raises(ScoreError, match=r"1 of the clips to tune on .*\(clip199\).*reported"):
         tune_on_other_clips(members, overlapping)
-    assert tune_on_other_clips(members, members, allow_reported=True)[1] == TUNED_ON_REPORTED
+    found = tune_on_other_clips(members, members, allow_reported=True)
+    assert (found.how, found.flatters) == (TUNED_ON_REPORTED, True)
     assert TUNED_ON_REPORTED == "weights tuned on the reported clips"
 
 
@@ -174,8 +176,24 @@ def test_tuning_clips_without_names_may_be_the_reported_ones() -> None:
     nameless = [replace(m, names=np.array([f"#{i}" for i in range(200)])) for m in members]
     with pytest.raises(ScoreError, match="cannot be told apart"):
         tune_on_other_clips(members, nameless)
-    _, how = tune_on_other_clips(members, nameless, allow_reported=True)
-    assert how == "weights tuned on 200 clips that may be the reported ones"
+    found = tune_on_other_clips(members, nameless, allow_reported=True)
+    assert found.how == "weights tuned on 200 clips that may be the reported ones"
+    assert found.flatters
+
+
+def test_weights_that_flatter_are_named_wherever_the_sum_goes(tmp_path: Path) -> None:
+    members = [stream(0, 1.0), stream(1, 2.0)]
+    nameless = [replace(m, names=np.array([f"#{i}" for i in range(200)])) for m in members]
+    for tuning in (members, nameless):
+        tuned = tune_on_other_clips(members, tuning, allow_reported=True)
+        result = build_ensemble(members, tuned.weights, tuned.how, flatters=tuned.flatters)
+        assert result.how == tuned.how
+        assert result.notes == result.combined.notes == (tuned.how,)
+        save_scores(tmp_path / "sum.npz", result.combined)
+        loaded = load_scores(tmp_path / "sum.npz")
+        assert loaded.notes == (tuned.how,)
+        assert tuned.how in build_ensemble([loaded, stream(2, 1.0)]).combined.notes
+    assert build_ensemble(members, [1, 2], "weights tuned on 60 other clips").notes == ()
 
 
 def test_tuning_tables_must_fit_the_members() -> None:

@@ -20,7 +20,7 @@ from kinegraph.evaluation.matching import with_labels_of
 from kinegraph.evaluation.metrics import Summary
 from kinegraph.evaluation.presets import find_preset, preset_weights
 from kinegraph.evaluation.scores import Scores, load_scores, read_order, save_scores
-from kinegraph.evaluation.tuning import tune_on_other_clips
+from kinegraph.evaluation.tuning import Tuning, tune_on_other_clips
 from kinegraph.files import refuse_existing
 
 Order = tuple[str, ...] | None
@@ -101,8 +101,12 @@ def run(arguments: Arguments) -> int:
             replace(member, stream=stream)
             for member, stream in zip(members, arguments.streams, strict=True)
         ]
-    weights, how = _weights(arguments, members, store)
-    ensemble = build_ensemble(members, weights, how)
+    chosen = _weights(arguments, members, store)
+    ensemble = (
+        build_ensemble(members, chosen.weights, chosen.how, flatters=chosen.flatters)
+        if chosen
+        else build_ensemble(members)
+    )
     if arguments.report or not arguments.out:
         ensemble.members[0].labelled()  # without labels there is nothing to tell
     if arguments.out:
@@ -139,7 +143,9 @@ def describe(ensemble: Ensemble) -> dict[str, Any]:
 
 def table(ensemble: Ensemble) -> Table:
     """Return the result as a table in percent: one row per member, then the ensemble."""
-    rows = Table(title=f"{len(ensemble.combined)} clips, {ensemble.how}", title_justify="left")
+    clips = f"{ensemble.combined.split} clips" if ensemble.combined.split else "clips"
+    title = escape(f"{len(ensemble.combined)} {clips}, {ensemble.how}")
+    rows = Table(title=title, title_justify="left")
     rows.add_column("stream")
     rows.add_column("scores", overflow="fold")
     for heading in ("weight", "top-1", "top-5", "mean class"):
@@ -230,13 +236,11 @@ def _load(path: Path, split: str | None, order: Order, store: Store | None) -> S
     return with_labels_of(scores, store) if store else scores
 
 
-def _weights(
-    arguments: Arguments, members: list[Scores], store: Store | None
-) -> tuple[tuple[float, ...] | None, str]:
-    """Return the weights, None for equal ones, and where they come from."""
+def _weights(arguments: Arguments, members: list[Scores], store: Store | None) -> Tuning | None:
+    """Return the weights and where they come from; None for equal ones."""
     if arguments.preset:
-        streams = [member.stream for member in members]
-        return preset_weights(arguments.preset, streams), f"weights of preset {arguments.preset}"
+        weights = preset_weights(arguments.preset, [member.stream for member in members])
+        return Tuning(weights, f"weights of preset {arguments.preset}")
     if arguments.weights == ("auto",):
         tune_order = read_order(arguments.tune_order) if arguments.tune_order else None
         tuning = [_load(path, None, tune_order, store) for path in arguments.tune_on or ()]
@@ -245,9 +249,9 @@ def _weights(
         )
     if arguments.weights:
         try:
-            return tuple(float(weight) for weight in arguments.weights), ""
+            return Tuning(tuple(float(weight) for weight in arguments.weights), "")
         except ValueError as error:
             raise RecipeError(
                 f"--weights {' '.join(arguments.weights)}: expected numbers, or auto alone"
             ) from error
-    return None, ""
+    return None

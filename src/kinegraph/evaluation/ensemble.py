@@ -46,7 +46,11 @@ class Ensemble:
 
 
 def build_ensemble(
-    members: Sequence[Scores], weights: Sequence[float] | None = None, how: str = ""
+    members: Sequence[Scores],
+    weights: Sequence[float] | None = None,
+    how: str = "",
+    *,
+    flatters: bool = False,
 ) -> Ensemble:
     """Pair the clips of several score tables by name and add up their scores.
 
@@ -54,6 +58,8 @@ def build_ensemble(
         members: Score tables of the same clips and classes, in any clip order.
         weights: One per member; by default all are 1.
         how: Where the weights come from; by default ``weights as given`` or ``equal weights``.
+        flatters: Whether the weights were tuned on clips that are, or may be, the reported ones;
+            ``how`` is then a note of the sum and stays with its scores.
 
     Raises:
         ScoreError: Clips, classes, labels or the number of weights do not fit.
@@ -63,11 +69,12 @@ def build_ensemble(
     total = weighted_sum([member.logits for member in aligned], chosen)
     if all(are_probabilities(member.logits) for member in aligned):
         total /= sum(chosen)  # what was a distribution stays one
-    notes = _notes(aligned)
+    how = how or ("weights as given" if weights else "equal weights")
+    notes = tuple(dict.fromkeys(((how,) if flatters else ()) + _notes(aligned)))
     return Ensemble(
         members=aligned,
         weights=chosen,
-        how=how or ("weights as given" if weights else "equal weights"),
+        how=how,
         combined=replace(
             aligned[0],
             logits=total.astype(np.float32),

@@ -27,7 +27,6 @@ from kinegraph.evaluation.figures import (
     reliability_figure,
 )
 from kinegraph.evaluation.scores import Scores
-from kinegraph.evaluation.tuning import TUNED_ON_REPORTED
 from kinegraph.files import refuse_existing, write_text
 
 HARDEST_PAIRS = 12
@@ -81,7 +80,7 @@ def write_report(
         members=_members(ensemble),
         baselines=baselines or {},
         provenance={**(provenance or {}), **versions()},
-        notes=[*notes, *_ensemble_notes(ensemble)],
+        notes=[*notes, *(ensemble.notes if ensemble else ())],
         **_results(scores),
     )
     write_text(path, html)
@@ -208,12 +207,6 @@ def _members(ensemble: Ensemble | None) -> dict[str, Any] | None:
         "how": ensemble.how,
         "rows": list(zip(ensemble.members, ensemble.weights, members, strict=True)),
     }
-
-
-def _ensemble_notes(ensemble: Ensemble | None) -> list[str]:
-    if ensemble is None:
-        return []
-    return [*([ensemble.how] if ensemble.how == TUNED_ON_REPORTED else []), *ensemble.notes]
 
 
 def _environment() -> Environment:

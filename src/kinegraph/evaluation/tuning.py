@@ -22,18 +22,30 @@ MAX_MIXTURES = 600  # that the first, coarse search tries
 SMALLEST_TRANSFER = 0.005  # of weight, at which the second, fine search ends
 
 
+@dataclass(frozen=True)
+class Tuning:
+    """Weights that were searched, and on what.
+
+    Attributes:
+        weights: One per member.
+        how: A phrase that says how they were found.
+        flatters: Whether the clips they were tuned on are, or may be, the reported ones.
+    """
+
+    weights: tuple[float, ...]
+    how: str
+    flatters: bool = False
+
+
 def tune_on_other_clips(
     members: Sequence[Scores], tuning: Sequence[Scores], *, allow_reported: bool = False
-) -> tuple[tuple[float, ...], str]:
+) -> Tuning:
     """Choose the weights of ``members`` on other clips than theirs.
 
     Args:
         members: The score tables that will be reported.
         tuning: Score tables of the same streams, in the same order, on the clips to tune on.
         allow_reported: Whether the two may share clips. The result then says so.
-
-    Returns:
-        The weights and a phrase that says how they were found.
 
     Raises:
         ScoreError: There is not one tuning table per member, the clips overlap, or labels lack.
@@ -70,9 +82,12 @@ def tune_on_other_clips(
     aligned = [table.labelled() for table in align(tuning)]
     weights = tune_weights([table.logits for table in aligned], aligned[0].labels)
     clips = len(aligned[0])
-    if nameless and not len(shared):
-        return weights, f"weights tuned on {clips} clips that may be the reported ones"
-    return weights, TUNED_ON_REPORTED if len(shared) else f"weights tuned on {clips} other clips"
+    if len(shared):
+        return Tuning(weights, TUNED_ON_REPORTED, flatters=True)
+    if nameless:
+        how = f"weights tuned on {clips} clips that may be the reported ones"
+        return Tuning(weights, how, flatters=True)
+    return Tuning(weights, f"weights tuned on {clips} other clips")
 
 
 def tune_weights(
