@@ -137,14 +137,31 @@ def test_archives_that_declare_more_than_they_hold(tmp_path: Path) -> None:
     )
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as file:
         file.writestr("logits.npy", header.getvalue() + b"1234")
-    with pytest.raises(ScoreError, match="declares another size"):
+    with pytest.raises(ScoreError, match="declares 40,000,000,000,000 bytes of data, 4 are there"):
+        load_scores(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"{'descr': '<f4', 'shape': (1,",  # tokenize.TokenError
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (1,)",  # SyntaxError
+        b"{[]: 1}",  # TypeError
+        b"(" * 9000,  # RecursionError or MemoryError
+    ],
+)
+def test_damaged_headers(header: bytes, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as file:
+        magic = npy.magic(1, 0) + len(header).to_bytes(2, "little")
+        file.writestr("names.npy", magic + header)
+    with pytest.raises(ScoreError, match=r"a\.npz'.*names\.npy' is not a readable"):
         load_scores(tmp_path / "a.npz")
 
 
 def test_archives_that_unpack_to_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_scores(tmp_path / "a.npz", table())
     monkeypatch.setattr("kinegraph.evaluation.scores.MAX_ARCHIVE_BYTES", 500)
-    with pytest.raises(ScoreError, match="unpacks to more than 500 bytes"):
+    with pytest.raises(ScoreError, match="unpack to more than 500 bytes"):
         load_scores(tmp_path / "a.npz")
 
 

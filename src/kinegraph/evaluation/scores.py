@@ -7,10 +7,8 @@ position. It must not know networks or metrics.
 
 from __future__ import annotations
 
-import math
 import re
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -18,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from kinegraph.data.arrays import ARCHIVE_ERRORS, read_member
 from kinegraph.errors import ScoreError, nearest
 from kinegraph.evaluation.foreign import names_from_order, parse_foreign
 from kinegraph.evaluation.pickles import read_pickle
@@ -228,11 +226,8 @@ def _run_scores(run: Path, split: str | None) -> Path:
 def _read_archive(path: Path) -> Scores:
     """Read one of our files; nothing is allocated that the file does not hold."""
     try:
-        _check_members(path)
-        with np.load(path, allow_pickle=False) as archive:
-            arrays: dict[str, NDArray[Any]] = {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error,
-            NotImplementedError, RuntimeError) as error:  # fmt: skip
+        arrays = _read_members(path)
+    except ARCHIVE_ERRORS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ScoreError(f"scores '{path}' cannot be read: {reason}") from error
     missing = {"format_version", "names", "logits", "labels", "classes", "split", "stream",
@@ -261,19 +256,14 @@ def _read_archive(path: Path) -> Scores:
     )
 
 
-def _check_members(path: Path) -> None:
-    total = 0
+def _read_members(path: Path) -> dict[str, NDArray[Any]]:
     with zipfile.ZipFile(path) as archive:
-        for member in archive.infolist():
-            total += member.file_size
-            if total > MAX_ARCHIVE_BYTES:
-                raise ValueError(f"it unpacks to more than {MAX_ARCHIVE_BYTES:,} bytes")
-            with archive.open(member) as file:
-                version = npy.read_magic(file)
-                read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-                shape, _, dtype = read(file)
-                held = member.file_size - file.tell()
-            if dtype.hasobject:
-                raise ValueError(f"{member.filename} holds Python objects")
-            if math.prod(shape) * dtype.itemsize != held:
-                raise ValueError(f"{member.filename} declares another size than it has")
+        members = archive.infolist()
+        if sum(member.file_size for member in members) > MAX_ARCHIVE_BYTES:
+            raise ScoreError(f"scores '{path}' unpack to more than {MAX_ARCHIVE_BYTES:,} bytes")
+        return {
+            member.filename.removesuffix(".npy"): read_member(
+                archive, member, f"scores '{path}'", error=ScoreError
+            )
+            for member in members
+        }
