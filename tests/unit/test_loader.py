@@ -225,6 +225,28 @@ def test_a_batch_moves_as_a_whole(store: Store) -> None:
     assert len(batch) == 10
 
 
+def test_pickled_loaders_open_the_store_again(store: Store) -> None:
+    loader = loader_of(store)
+    data = pickle.dumps(loader)
+    assert store.joints.nbytes > 50_000
+    assert len(data) < 4000, "a pickled loader carries no recordings"
+    copied = pickle.loads(data)
+    for mine, other in zip(one_view(loader), one_view(copied), strict=True):
+        assert torch.equal(mine.x, other.x)
+        assert torch.equal(mine.label, other.label)
+
+
+def test_pickled_readers_keep_their_options(tmp_path: Path) -> None:
+    gap = np.ones((6, 25, 3))
+    gap[2] = 0
+    with create_store(tmp_path / "store", NTU, ["a"], source="test") as writer:
+        writer.add(Clip("gap", (Track(gap), Track(gap, person=2)), frames=6))
+    reader = TrackReader(open_store(tmp_path / "store"), 1, count_nonzero=True)
+    found = pickle.loads(pickle.dumps(reader)).read(torch.arange(1))
+    assert found.frames.tolist() == [5]
+    assert (found.persons, found.person.tolist()) == (1, [0])
+
+
 def test_stores_and_batches_pickle(store: Store) -> None:
     assert len(pickle.dumps(store)) < 1000, "a pickled store carries no arrays"
     batch = one_view(loader_of(store))[0]

@@ -25,6 +25,8 @@ MAX_TURNS = 1 << 20  # occurrences of a clip in one epoch that have draws of the
 class TrackReader:
     """Finds the tracks of any clips of a store as tensors.
 
+    A pickled reader does not carry the recordings; it opens the store again where it arrives.
+
     Args:
         store: The store; its joints stay a memory map.
         persons: M, person slots; people beyond them are left out.
@@ -36,6 +38,7 @@ class TrackReader:
     """
 
     def __init__(self, store: Store, persons: int, *, count_nonzero: bool = False) -> None:
+        self._source = (store, persons, count_nonzero)
         self.skeleton = store.skeleton
         self.persons = persons
         self.joints = _as_tensor(store.joints)
@@ -61,6 +64,10 @@ class TrackReader:
     def __len__(self) -> int:
         return len(self._frames)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A tensor over a memory map would be pickled as numbers; the store pickles as its path.
+        return _reopen, self._source
+
     def read(self, rows: Tensor) -> RaggedTracks:
         """Return the tracks of clips ``rows`` (N,), in their order."""
         begin, count = self._starts[rows], self._starts[rows + 1] - self._starts[rows]
@@ -78,6 +85,10 @@ class TrackReader:
             persons=self.persons,
             skeleton=self.skeleton,
         )
+
+
+def _reopen(store: Store, persons: int, count_nonzero: bool) -> TrackReader:
+    return TrackReader(store, persons, count_nonzero=count_nonzero)
 
 
 def _as_tensor(array: NDArray[Any]) -> Tensor:
