@@ -290,7 +290,7 @@ def test_arrays_with_everything(tmp_path: Path) -> None:
     assert (first.camera, first.setup, first.replication) == (1, 1, 0)
     assert [track.joints.shape for track in first.tracks] == [(4, 17, 3)] * 2
     np.testing.assert_array_equal(first.tracks[1].joints, x[0, :, :4, :, 1].transpose(1, 2, 0))
-    assert [track.person for track in second.tracks] == [0]
+    assert [track.person for track in second.tracks] == [1], "person m is slot m"
     np.testing.assert_array_equal(second.tracks[0].joints, x[1, ..., 1].transpose(1, 2, 0))
     assert [(track.first, len(track.joints)) for track in third.tracks] == [(2, 4), (0, 6)]
 

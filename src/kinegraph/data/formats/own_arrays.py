@@ -245,7 +245,7 @@ def _clip(block: NDArray[Any], columns: Columns, row: int) -> Clip:
     for person in np.flatnonzero(seen[:, :frames].any(axis=1)):
         times = np.flatnonzero(seen[person, :frames])
         joints = people[person, times[0] : times[-1] + 1]
-        tracks.append(Track(joints, first=int(times[0]), person=len(tracks)))
+        tracks.append(Track(joints, first=int(times[0]), person=int(person)))
     return Clip(
         name=name,
         tracks=tuple(tracks),
