@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from kinegraph.catalogue import KINDS
 from kinegraph.cli import VERBS, main
 from kinegraph.recipe import load_recipe, recipe_class
 from kinegraph.registry import Config
@@ -116,6 +117,16 @@ def test_make_targets_and_files_exist() -> None:
                 assert (ROOT / command.words[1]).is_file(), where
             if "-r" in command.words:
                 assert (ROOT / command.words[command.words.index("-r") + 1]).is_file(), where
+
+
+def test_help_texts_name_lists_that_exist() -> None:
+    named = {
+        (str(file.relative_to(ROOT)), kind)
+        for file in sorted((ROOT / "src").rglob("*.py"))
+        for kind in re.findall(r"`kinegraph list ([a-z-]+)", file.read_text("utf-8"))
+    }
+    assert named
+    assert [place for place in named if place[1] not in KINDS] == []
 
 
 def test_readme_names_every_verb() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -30,7 +29,7 @@ class ImportArguments(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     format: tyro.conf.Positional[str]
-    """Form of the recordings: nw-ucla or arrays (see `kinegraph list formats`)."""
+    """Form of the recordings: nw-ucla or arrays (see `kinegraph list datasets`)."""
 
     source: tyro.conf.Positional[Path]
     """File, folder or zip archive that holds them."""
@@ -227,10 +226,3 @@ def _overview(facts: dict[str, Any]) -> dict[str, str]:
     if facts["left_out"]:
         rows["left out"] = f"{len(facts['left_out'])} recordings"
     return rows
-
-
-VERBS: dict[str, tuple[type[BaseModel], Callable[[Any], int]]] = {
-    "import": (ImportArguments, run_import),
-    "info": (InfoArguments, run_info),
-    "check": (CheckArguments, run_check),
-}
