@@ -14,7 +14,13 @@ from kinegraph.data.clip import Clip, Track
 from kinegraph.data.store import Store, open_store
 from kinegraph.data.store_writer import create_store
 from kinegraph.errors import ScoreError
-from kinegraph.evaluation.baselines import chance, majority, nearest_neighbour, raw_coordinates
+from kinegraph.evaluation.baselines import (
+    chance,
+    majority,
+    measure_baselines,
+    nearest_neighbour,
+    raw_coordinates,
+)
 from kinegraph.skeleton import load_layout
 
 UCLA = load_layout("ucla20")
@@ -35,6 +41,17 @@ def motion(frames: int, seed: int = 0) -> np.ndarray:
 def test_guessing() -> None:
     assert chance(10) == 0.1
     assert majority(np.array([0, 1, 1]), np.array([1, 1, 0, 2])) == 0.5
+
+
+def test_the_most_frequent_class_is_told_where_it_beats_chance(tmp_path: Path) -> None:
+    labels = [0, 0, 0, 1, 0, 0, 0, 1]
+    clips = [Clip(f"c{i}", (Track(motion(4, i)),), 4, label=k) for i, k in enumerate(labels)]
+    store = write(tmp_path / "s", *clips)
+    found = measure_baselines(store, np.arange(4), np.arange(4, 8))
+    assert list(found) == ["chance", "most frequent class", "1-NN, raw coordinates"]
+    assert (found["chance"], found["most frequent class"]) == (0.5, 0.75)
+    even = measure_baselines(store, np.arange(4), np.array([6, 7]))
+    assert list(even) == ["chance", "1-NN, raw coordinates"], "it would repeat the number of chance"
 
 
 def test_the_nearest_training_clip_decides() -> None:
