@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from kinegraph.data.clip import Clip
 from kinegraph.data.formats import FORMATS, detect_format, find_format, open_recordings, read_file
 from kinegraph.data.formats.members import open_members
 from kinegraph.errors import ClipError, KinegraphError, LayoutError, SourceError
-from kinegraph.skeleton import layout_names
+from kinegraph.skeleton import layout_names, load_layout
 
 NAME = "a08_s03_e01_v02"
 
@@ -181,11 +182,20 @@ def test_sources_that_are_not_there(tmp_path: Path) -> None:
         clips(tmp_path / "absent", format_name="nw-ucla")
     with pytest.raises(SourceError, match=r"'.*absent' does not exist"):
         clips(tmp_path / "absent")
-    with pytest.raises(SourceError, match=r"is empty: it holds no file that ends in '\.json'"):
+    with pytest.raises(SourceError, match=r"' holds no file that ends in '\.json'$"):
         clips(tmp_path, format_name="nw-ucla")
     (tmp_path / "a.txt").write_text("hello")
-    with pytest.raises(SourceError, match=r"looks like none of the formats"):
+    with pytest.raises(SourceError, match=r"read: nw-ucla, arrays \(an \.npz with an array x\)$"):
         clips(tmp_path / "a.txt")
+
+
+def test_a_folder_beside_its_archive_points_to_the_archive(tmp_path: Path) -> None:
+    archive_of(tmp_path / "all_sqe.zip", ("a.txt", b"hello"))
+    pointed = r"' holds no file that ends in '\.json'; name the archive itself: \S+all_sqe\.zip$"
+    with pytest.raises(SourceError, match=pointed):
+        clips(tmp_path, format_name="nw-ucla")
+    with pytest.raises(SourceError, match=r"' holds no file that ends in '\.json'$"):
+        clips(tmp_path / "all_sqe.zip", format_name="nw-ucla")
 
 
 def archive_of(path: Path, *members: tuple[str | zipfile.ZipInfo, bytes]) -> Path:
@@ -324,6 +334,32 @@ def test_frames_say_how_long_a_clip_is(tmp_path: Path) -> None:
     assert [len(clip.tracks[0].joints) for clip in found] == [3, 4]
 
 
+def test_a_layout_that_contradicts_the_file_is_refused(tmp_path: Path) -> None:
+    x = np.ones((2, 6, 20, 3), np.float32)
+    file = own(tmp_path / "u.npz", x=x, layout="utd20")
+    with pytest.raises(LayoutError, match=r"u\.npz' names layout 'utd20', but --layout says 'ucla"):
+        clips(file, layout="ucla20")
+    assert len(clips(file, layout="utd20")) == 2
+
+
+def test_a_layout_file_and_its_name_agree(tmp_path: Path) -> None:
+    text = (resources.files("kinegraph") / "layouts" / "ucla20.toml").read_text(encoding="utf-8")
+    toml = tmp_path / "own.toml"
+    toml.write_text(text.replace('"ucla20"', '"mine20"'))
+    assert load_layout(str(toml)).name == "mine20"
+    x = np.ones((2, 6, 20, 3), np.float32)
+    by_name = own(tmp_path / "a.npz", x=x, layout="mine20")
+    by_file = own(tmp_path / "b.npz", x=x, layout=str(toml))
+    copy = tmp_path / "copy.toml"
+    copy.write_text(toml.read_text())
+    for file in (by_name, by_file):
+        assert len(clips(file, layout=str(copy))) == 2
+        with pytest.raises(LayoutError, match=r"but --layout says 'ucla20'"):
+            clips(file, layout="ucla20")
+    toml.unlink()
+    assert len(clips(by_file, layout=str(copy))) == 2  # its layout moved: --layout says where
+
+
 def test_labels_may_be_names(tmp_path: Path) -> None:
     file = own(tmp_path / "a.npz", x=x5(), label=["walk", "run", "walk"], layout="coco17")
     with open_recordings(file) as recordings:
@@ -371,6 +407,7 @@ def test_labels_without_names_are_numbered(tmp_path: Path) -> None:
         ({"x": np.zeros((3, 0, 17, 3))}, "is empty: 'x' has shape (3, 0, 17, 3)"),
         ({"x": np.zeros((3, 6, 18, 3))}, "has 18 joints of 3 numbers, but layout 'coco17' has 17"),
         ({"x": np.zeros((3, 6, 17, 2))}, "has 17 joints of 2 numbers, but layout 'coco17'"),
+        ({"x": x5()[..., :5, :]}, "; x is read as (N, T, V, C) or (N, C, T, V, M)"),
         ({"x": np.zeros((3, 3, 6, 25, 2))}, "has 25 joints of 3 numbers, but layout 'coco17'"),
         ({"layout": None}, "names no layout; give --layout, one of coco17, ntu25"),
         ({"layout": 3}, "names no layout"),

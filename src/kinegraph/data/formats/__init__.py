@@ -50,9 +50,11 @@ def detect_format(path: Path) -> Format:
     except OSError as error:
         raise SourceError(f"'{path}' cannot be read: {error.strerror or error}") from error
     if not found:
-        raise SourceError(
-            f"'{path}' looks like none of the formats that can be read: {', '.join(FORMATS)}"
+        known = ", ".join(
+            f"{format_.name} ({format_.looks})" if format_.looks else format_.name
+            for format_ in FORMATS.values()
         )
+        raise SourceError(f"'{path}' looks like none of the formats that can be read: {known}")
     return found[0]
 
 

@@ -119,7 +119,9 @@ def _is_wanted(path: str, suffix: str) -> bool:
 
 def _some(members: list[Member], source: Path, suffix: str) -> list[Member]:
     if not members:
-        raise SourceError(f"'{source}' is empty: it holds no file that ends in '{suffix}'")
+        archives = sorted(source.glob("*.zip")) if source.is_dir() else []
+        hint = f"; name the archive itself: {archives[0]}" if archives else ""
+        raise SourceError(f"'{source}' holds no file that ends in '{suffix}'{hint}")
     return members
 
 

@@ -134,12 +134,17 @@ def _check_x(header: Header, where: str) -> None:
 
 
 def _skeleton(stored: Any, asked: str | None, header: Header, where: str) -> Skeleton:
-    if asked is None and (stored is None or stored.dtype.kind not in "US" or stored.size != 1):
+    named = None
+    if stored is not None and stored.dtype.kind in "US" and stored.size == 1:
+        named = _texts(stored)[0]
+    if asked is None and named is None:
         raise LayoutError(
             f"{where} names no layout; give --layout, one of {', '.join(layout_names())},"
             " or a .toml file of your own"
         )
-    skeleton = load_layout(asked or _texts(stored)[0])
+    skeleton = load_layout(asked or named or "")
+    if asked and named and _contradicts(named, skeleton):
+        raise LayoutError(f"{where} names layout '{named}', but --layout says '{asked}'")
     joints, channels = header.shape[-2 if len(header.shape) == 4 else 3], header.shape[1]
     if len(header.shape) == 4:
         channels = header.shape[3]
@@ -148,9 +153,17 @@ def _skeleton(stored: Any, asked: str | None, header: Header, where: str) -> Ske
         raise LayoutError(
             f"{where}: 'x' of shape {header.shape} has {joints} joints of {channels} numbers, but"
             f" layout '{skeleton.name}' has {expected[0]} of {expected[1]}"
-            f" ({', '.join(skeleton.coordinates.axes)})"
+            f" ({', '.join(skeleton.coordinates.axes)});"
+            " x is read as (N, T, V, C) or (N, C, T, V, M)"
         )
     return skeleton
+
+
+def _contradicts(named: str, skeleton: Skeleton) -> bool:
+    """Whether a file names another layout; a ``.toml`` file that is gone says nothing."""
+    if not named.endswith(".toml"):
+        return named != skeleton.name
+    return Path(named).is_file() and load_layout(named).name != skeleton.name
 
 
 def _columns(arrays: dict[str, NDArray[Any]], clips: int, source: Path) -> Columns:
@@ -269,4 +282,5 @@ ARRAYS = Format(
     layouts=(),
     matches=matches_arrays,
     open=open_arrays,
+    looks="an .npz with an array x",
 )

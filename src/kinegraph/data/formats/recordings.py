@@ -62,6 +62,7 @@ class Format:
         matches: Whether a path looks like this format; it may read the first bytes.
         open: Opens a file, folder or archive, given the layout that the user named or None;
             raises SourceError if nothing in it can be read.
+        looks: What its files are, where the name does not tell.
     """
 
     name: str
@@ -69,3 +70,4 @@ class Format:
     layouts: tuple[str, ...]
     matches: Callable[[Path], bool]
     open: Callable[[Path, str | None], AbstractContextManager[Recordings]]
+    looks: str = ""
