@@ -7,6 +7,7 @@ the verb and plug-ins are found, and every user's error ends as one line and exi
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -84,6 +85,9 @@ Own data: kinegraph data import arrays MINE.npz --layout coco17 --out store
 def main(words: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit code: 0 well, 1 a defect of kinegraph, 2 a user's error."""
     words = list(sys.argv[1:] if words is None else words)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal cannot show is no error
+            stream.reconfigure(errors="backslashreplace")
     name = "kinegraph"
     try:
         if text := overview(words):
@@ -91,7 +95,9 @@ def main(words: Sequence[str] | None = None) -> int:
             return 0
         verb, rest = find_verb(words)
         name = f"kinegraph {verb}"
-        return run_verb(verb, rest)
+        code = run_verb(verb, rest)
+        sys.stdout.flush()
+        return code
     except KinegraphError as error:
         remark(f"{name}: {error}")
         return 2
@@ -99,9 +105,18 @@ def main(words: Sequence[str] | None = None) -> int:
         remark(f"{name}: interrupted")
         return 130
     except BrokenPipeError:
-        # The reader of our output has gone (a closed pager); what is left must not complain again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # the reader has gone, a closed pager: there is nobody left to tell
         return 0
+    except OSError as error:
+        _drop_output()
+        where = f" '{error.filename}'" if error.filename else ""
+        remark(f"{name}: cannot read or write{where}: {error.strerror or error}")
+        return 2
+
+
+def _drop_output() -> None:
+    """Let what could not be written go, so that it is not complained about again at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def overview(words: Sequence[str]) -> str:

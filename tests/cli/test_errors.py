@@ -66,7 +66,7 @@ train ctrgcn --dry-run=yes
 train ctrgcn
     kinegraph train: no recordings are named: give --data.store STORE (made by
 train ctrgcn --data.store nothing
-    kinegraph train: 'nothing' is not a store: it does not exist
+    kinegraph train: store 'nothing' does not exist; if it was moved, say where with --data.store
 train ctrgcn --plugin nothing.py
     kinegraph train: plug-in 'nothing.py' does not exist
 train ctrgcn --plugin
@@ -163,3 +163,12 @@ def test_as_a_program() -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr == "kinegraph train: --optim.lr: found 'fast', expected a number\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_an_output_that_cannot_be_written_is_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "kinegraph", "list"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "kinegraph list: cannot read or write: No space left on device\n"

@@ -108,7 +108,7 @@ def test_moved_recordings_are_given_to_resume(
     resume = ["train", "--resume", "run", "--device", "cpu"]
     said(capsys)
     assert main(resume) == 2
-    assert "'store' is not a store: it does not exist" in said(capsys)[1]
+    assert "store' does not exist; if it was moved, say where with --data.store" in said(capsys)[1]
     assert main([*resume, "--data.store", "moved"]) == 0
     assert main(["test", "run"]) == 0
 

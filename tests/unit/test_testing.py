@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 
 from kinegraph.data.store import Clip, Track, create_store, open_store
-from kinegraph.errors import CheckpointError, OutputError, RecipeError
+from kinegraph.errors import (
+    CheckpointError,
+    OutputError,
+    RecipeError,
+    StoreError,
+    TrainingError,
+)
 from kinegraph.evaluation.baselines import measure_baselines
 from kinegraph.evaluation.ensemble import build_ensemble
 from kinegraph.evaluation.scores import load_scores
@@ -172,3 +178,47 @@ def test_layouts_fit_whatever_they_are_called() -> None:
     assert layout.difference(replace(layout, name="mine", title="the same joints")) == ""
     assert layout.difference(replace(layout, centre=1)) == "centre"
     assert layout.difference(load_layout("utd20")) == "joints"
+
+
+def test_other_recordings_than_those_that_trained_are_named(
+    tmp_path: Path, make_store: MakeStore, tiny_recipe: TinyRecipe
+) -> None:
+    values = tiny_recipe(evaluation={"selection": "test"})
+    run = train(tmp_path / "run", values, make_store())
+    assert not any("recordings that the run was trained on" in n for n in notes_of(run.path))
+    other = make_store("other", per_class=8)
+    assert any("recordings that the run was trained on" in n for n in notes_of(run.path, other))
+
+
+def notes_of(run: Path, store: Path | None = None) -> tuple[str, ...]:
+    """Notes that a test of a run carries."""
+    return score_run(run, store=store).scores.notes
+
+
+def test_a_run_knows_its_store_from_any_folder(
+    tmp_path: Path,
+    make_store: MakeStore,
+    tiny_recipe: TinyRecipe,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = make_store()
+    monkeypatch.chdir(store.parent)
+    run = train(tmp_path / "run", tiny_recipe(), Path(store.name))
+    monkeypatch.chdir("/")
+    assert len(score_run(run.path).scores.names) > 0
+    store.rename(tmp_path / "moved")
+    with pytest.raises(StoreError, match=r"if it was moved, say where with --data\.store"):
+        score_run(run.path)
+
+
+def test_a_damaged_store_is_blamed_for_a_loss_that_is_no_number(
+    tmp_path: Path, make_store: MakeStore, tiny_recipe: TinyRecipe
+) -> None:
+    store = make_store()
+    opened = open_store(store)
+    clip = opened.clips["name"][0]
+    joints = np.load(store / "joints.npy")
+    joints[3] = np.nan
+    np.save(store / "joints.npy", joints)
+    with pytest.raises(TrainingError, match=rf"'{clip}': frame 3 .* NaN .*kinegraph data check"):
+        train(tmp_path / "run", tiny_recipe(training={"epochs": 5}), store)

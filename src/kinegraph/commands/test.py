@@ -10,6 +10,7 @@ import tyro
 from pydantic import BaseModel, ConfigDict, Field
 
 from kinegraph.console import console, say
+from kinegraph.errors import OutputError
 from kinegraph.files import refuse_existing
 
 
@@ -70,6 +71,8 @@ def run(arguments: Arguments) -> int:
     from kinegraph.evaluation.testing import refuse_tested, save_test, score_run
 
     if arguments.out:
+        if arguments.out.suffix != ".npz":
+            raise OutputError(f"--out {arguments.out}: expected a name that ends in .npz")
         refuse_existing(arguments.out, force=arguments.force)
     elif not arguments.force:
         refuse_tested(arguments.run, arguments.part)

@@ -87,7 +87,7 @@ def score_run(
         split=part,
         stream=checkpoint.recipe.stream,
         source=str(path),
-        notes=_notes(checkpoint, part, folder),
+        notes=(*_notes(checkpoint, part, folder), *_strangers(checkpoint, data.store)),
     )
     return Tested(
         scores=scores,
@@ -168,6 +168,17 @@ def _notes(checkpoint: Checkpoint, part: str, folder: RunFolder | None) -> tuple
         of = "" if trained == checkpoint.epoch else f", the best of {trained} so far"
         notes.append(f"the run is not finished: this is epoch {checkpoint.epoch} of {epochs}{of}")
     return tuple(notes)
+
+
+def _strangers(checkpoint: Checkpoint, store: Store) -> tuple[str, ...]:
+    """Say so if a store is not the one that trained: its test clips may be training clips there."""
+    trained = checkpoint.progress.get("recordings")
+    if trained is None or trained == store.meta["checksums"]:
+        return ()
+    return (
+        f"'{store.path}' does not hold the recordings that the run was trained on; clips that"
+        " trained may be among those tested",
+    )
 
 
 def _folder_of(path: Path, file: Path) -> RunFolder | None:

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kinegraph.data.clip import check_clip
 from kinegraph.data.store import Store
-from kinegraph.errors import TrainingError
+from kinegraph.errors import ClipError, TrainingError
 
 ADVICE = "try a lower optim.lr, optim.clip_norm or training.precision fp32"
 
@@ -105,6 +106,7 @@ class FiniteGuard:
         bad = (~torch.isfinite(losses)).nonzero()[:, 0].tolist()
         if bad:
             _, index = self._pending[bad[0]]
+            self._check_recordings(index)
             raise TrainingError(
                 f"the loss became {float(losses[bad[0]])} in {self._batch(index)}; the last"
                 f" checkpoint is from before it: {ADVICE}"
@@ -128,6 +130,16 @@ class FiniteGuard:
                     f"weights '{name}' are not finite{after}; the last checkpoint is from before"
                     f" it: {ADVICE}"
                 )
+
+    def _check_recordings(self, index: Tensor) -> None:
+        """Blame the recordings, not the recipe, if a clip of the batch is damaged."""
+        for row in index.tolist():
+            try:
+                check_clip(self._store.clip(row), self._store.skeleton)
+            except ClipError as error:
+                raise TrainingError(
+                    f"{error}; the store is damaged, see: kinegraph data check {self._store.path}"
+                ) from error
 
     def _batch(self, index: Tensor) -> str:
         names = ", ".join(str(name) for name in self._store.clips["name"][index.cpu().numpy()])

@@ -206,11 +206,10 @@ class Training:
         self.progress.sums = {name: float(value) for name, value in self.sums.items()}
         if self.progress.batches:
             self.progress.seconds = time.monotonic() - self.begin
-        values = self.state.values() | {"recordings": self.data.store.meta["checksums"]}
+        checkpoint = self._checkpoint()
+        values = {**checkpoint.progress, **self.state.values()}
         tensors = self.state.tensors()
-        save_checkpoint(
-            self.run.last, replace(self._checkpoint(), progress=values, tensors=tensors)
-        )
+        save_checkpoint(self.run.last, replace(checkpoint, progress=values, tensors=tensors))
         self.saved = time.monotonic()
 
     def _checkpoint(self) -> Checkpoint:
@@ -221,6 +220,7 @@ class Training:
             persons=self.data.persons,
             epoch=self.progress.epoch,
             step=self.progress.batches,
+            progress={"recordings": self.data.store.meta["checksums"]},
         )
 
     @property

@@ -35,7 +35,9 @@ def start(recipe: Recipe, run: RunFolder, *, device: str = "auto", force: bool =
         TrainingError, RecipeError, StoreError, SplitError: The run cannot start or go on.
     """
     chosen = choose_device(device)
-    training = Training(recipe, open_data(recipe), run, chosen)
+    data = open_data(recipe)
+    recipe = _at(recipe, data.store.path)
+    training = Training(recipe, data, run, chosen)
     with run.claim(force=force):
         write_text(run.recipe, recipe.to_yaml())
         with run.log():
@@ -67,8 +69,7 @@ def resume(run: RunFolder, *, device: str = "auto", store: str | Path | None = N
         saved = load_checkpoint(run.last)
         recipe = saved.recipe
         if store is not None:
-            place = recipe.data.model_copy(update={"store": str(store)})
-            recipe = recipe.model_copy(update={"data": place})
+            recipe = _at(recipe, store)
         data = open_data(recipe)
         recordings = data.store.meta["checksums"]
         if saved.progress.get("recordings", recordings) != recordings:
@@ -89,6 +90,12 @@ def resume(run: RunFolder, *, device: str = "auto", store: str | Path | None = N
             training.run.logger.info(line)
             training.fit()
     return recipe
+
+
+def _at(recipe: Recipe, store: str | Path) -> Recipe:
+    """Return the recipe with the whole path of its store, so that the run can be used anywhere."""
+    place = recipe.data.model_copy(update={"store": str(Path(store).absolute())})
+    return recipe.model_copy(update={"data": place})
 
 
 def _announce(training: Training) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from kinegraph.data.loader import ClipLoader, TrackReader
 from kinegraph.data.splits import split_rows, validation_rows
 from kinegraph.data.store import Store, open_store
-from kinegraph.errors import RecipeError, TrainingError
+from kinegraph.errors import RecipeError, StoreError, TrainingError
 from kinegraph.recipe import Recipe
 from kinegraph.skeleton import Skeleton
 from kinegraph.transforms.pipeline import Pipeline
@@ -109,6 +109,11 @@ def open_data(
     if not path:
         raise RecipeError(
             "no recordings are named: give --data.store STORE (made by kinegraph data import)"
+        )
+    if not Path(path).exists():
+        raise StoreError(
+            f"store '{path}' does not exist; if it was moved, say where with --data.store, and make"
+            " one with: kinegraph data import"
         )
     opened = open_store(path)
     skeleton = opened.skeleton
