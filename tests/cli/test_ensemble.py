@@ -111,6 +111,51 @@ def test_tuning(runs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert later["notes"] == ["weights tuned on the reported clips"]
 
 
+def test_a_preset_says_which_streams_it_assumes(
+    runs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [str(tmp_path / f"{seed}.npz") for seed in range(4)]
+    for seed, file in enumerate(files):
+        save_scores(file, stream(seed, ""))
+    words = [*files, "--preset", "ctrgcn"]
+    order = "joint, bone, joint motion, bone motion"
+    note = f"streams are assumed to be in this order: {order}; name them with --streams"
+    found = json_of(capsys, *words)
+    assert found["notes"] == [note]
+    assert ", ".join(m["stream"] for m in found["members"]) == order  # type: ignore[attr-defined]
+    assert main(["ensemble", *words, "--out", str(tmp_path / "sum.npz")]) == 0
+    text = capsys.readouterr().out
+    assert f"note: {note}" in " ".join(text.split())
+    assert "joint motion" in text[: text.index("note:")]
+    assert "?" not in text
+    assert load_scores(tmp_path / "sum.npz").notes == (note,)
+    assert json_of(capsys, *runs, "--preset", "ctrgcn")["notes"] == []
+    named = ["joint", "joint-motion", "bone", "bone-motion"]
+    other = json_of(capsys, *words, "--streams", *named)
+    assert other["notes"] == []
+    assert [m["weight"] for m in other["members"]] == [0.6, 0.4, 0.6, 0.4]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("option", ["--weights", "--streams", "--tune-on"])
+def test_members_that_an_option_swallowed(
+    option: str, runs: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    hint = "; members come first: kinegraph ensemble RUN_A RUN_B --weights 0.6 0.4"
+    assert complaint(capsys, option, *runs[:2]).rstrip().endswith(hint)
+    assert "members come first" not in complaint(capsys)
+
+
+@pytest.mark.parametrize(("option", "suffix"), [("--out", ".npz"), ("--report", ".html")])
+@pytest.mark.parametrize("name", ["sum", "sum.txt"])
+def test_a_result_has_the_suffix_of_its_kind(
+    option: str, suffix: str, name: str, runs: list[str], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    text = complaint(capsys, *runs, option, str(tmp_path / name))
+    assert text.rstrip().endswith(f"{name}: expected a name that ends in {suffix}")
+    assert not (tmp_path / name).exists()
+
+
 def test_a_damaged_score_file_is_one_clear_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,7 +13,7 @@ import pytest
 from kinegraph.errors import ScoreError
 from kinegraph.evaluation.ensemble import build_ensemble, check_weights
 from kinegraph.evaluation.metrics import are_probabilities, probabilities, top_k
-from kinegraph.evaluation.presets import PRESETS, find_preset, preset_weights
+from kinegraph.evaluation.presets import PRESETS, assumed_streams, find_preset, preset_weights
 from kinegraph.evaluation.scores import Scores, load_scores, save_scores
 from kinegraph.evaluation.tuning import TUNED_ON_REPORTED, tune_on_other_clips, tune_weights
 
@@ -107,6 +107,13 @@ def test_published_weights(name: str, weights: tuple[float, ...]) -> None:
     assert turned == weights[::-1], "weights follow the streams, not the places"
     if name != "infogcn":
         assert preset_weights(name, [""] * 4) == weights
+
+
+def test_streams_are_assumed_only_where_the_weights_need_it() -> None:
+    published = ("joint", "bone", "joint motion", "bone motion")
+    assert assumed_streams("ctrgcn", [""] * 4) == published
+    for name, streams in (("ctrgcn", FOUR), ("ctrgcn", [""] * 3), ("infogcn", [""] * 2)):
+        assert assumed_streams(name, streams) == ()
 
 
 def test_published_weights_of_other_stream_sets() -> None:

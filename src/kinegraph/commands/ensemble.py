@@ -14,11 +14,11 @@ from rich.table import Table
 
 from kinegraph.console import console, say
 from kinegraph.data.store import Store, open_store
-from kinegraph.errors import RecipeError
+from kinegraph.errors import OutputError, RecipeError
 from kinegraph.evaluation.ensemble import Ensemble, build_ensemble
 from kinegraph.evaluation.matching import with_labels_of
 from kinegraph.evaluation.metrics import Summary
-from kinegraph.evaluation.presets import find_preset, preset_weights
+from kinegraph.evaluation.presets import assumed_streams, find_preset, preset_weights
 from kinegraph.evaluation.scores import Scores, load_scores, read_order, save_scores
 from kinegraph.evaluation.tuning import Tuning, tune_on_other_clips
 from kinegraph.files import refuse_existing
@@ -96,14 +96,10 @@ def run(arguments: Arguments) -> int:
     order = read_order(arguments.order) if arguments.order else None
     store = open_store(arguments.data.store) if arguments.data.store else None
     members = [_load(path, arguments.split, order, store) for path in arguments.members]
-    if arguments.streams:
-        members = [
-            replace(member, stream=stream)
-            for member, stream in zip(members, arguments.streams, strict=True)
-        ]
+    members, notes = _with_streams(arguments, members)
     chosen = _weights(arguments, members, store)
     ensemble = (
-        build_ensemble(members, chosen.weights, chosen.how, flatters=chosen.flatters)
+        build_ensemble(members, chosen.weights, chosen.how, flatters=chosen.flatters, notes=notes)
         if chosen
         else build_ensemble(members)
     )
@@ -182,7 +178,10 @@ def _percent(summary: Summary | None, num_classes: int) -> tuple[str, str, str]:
 
 def _check(arguments: Arguments) -> None:
     if not arguments.members:
-        raise RecipeError("no score files given; name one run folder or score file per stream")
+        hint = _hint_of_swallowed(arguments)
+        raise RecipeError(
+            f"no score files given; name one run folder or score file per stream{hint}"
+        )
     automatic = arguments.weights == ("auto",)
     if arguments.weights == ():
         raise RecipeError("--weights is empty; expected one number per member, or auto")
@@ -202,9 +201,25 @@ def _check(arguments: Arguments) -> None:
             f"--streams names {len(arguments.streams)} streams for"
             f" {len(arguments.members)} score files; expected one for each"
         )
-    for path in (arguments.out, arguments.report):
+    _check_outputs(arguments)
+
+
+def _check_outputs(arguments: Arguments) -> None:
+    for option, path, suffix in (
+        ("--out", arguments.out, ".npz"),
+        ("--report", arguments.report, ".html"),
+    ):
         if path:
+            if path.suffix != suffix:
+                raise OutputError(f"{option} {path}: expected a name that ends in {suffix}")
             refuse_existing(path, force=arguments.force)
+
+
+def _hint_of_swallowed(arguments: Arguments) -> str:
+    """Tell where members belong, if an option that takes many values may have taken them."""
+    if not (arguments.weights or arguments.streams or arguments.tune_on):
+        return ""
+    return "; members come first: kinegraph ensemble RUN_A RUN_B --weights 0.6 0.4"
 
 
 def _report(path: Path, ensemble: Ensemble) -> None:
@@ -234,6 +249,21 @@ def _load(path: Path, split: str | None, order: Order, store: Store | None) -> S
         return score_run(path, store=store.path if store else None, part=split or "test").scores
     scores = load_scores(path, order=order, split=split)
     return with_labels_of(scores, store) if store else scores
+
+
+def _with_streams(
+    arguments: Arguments, members: list[Scores]
+) -> tuple[list[Scores], tuple[str, ...]]:
+    """Give the members the streams that were named or that a preset assumes, which is noted."""
+    streams, note = arguments.streams, ""
+    if arguments.preset and not streams:
+        streams = assumed_streams(arguments.preset, [member.stream for member in members])
+        order = ", ".join(streams)
+        note = f"streams are assumed to be in this order: {order}; name them with --streams"
+    if not streams:
+        return members, ()
+    named = zip(members, streams, strict=True)
+    return [replace(member, stream=stream) for member, stream in named], (note,) if note else ()
 
 
 def _weights(arguments: Arguments, members: list[Scores], store: Store | None) -> Tuning | None:

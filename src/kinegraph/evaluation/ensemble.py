@@ -51,6 +51,7 @@ def build_ensemble(
     how: str = "",
     *,
     flatters: bool = False,
+    notes: Sequence[str] = (),
 ) -> Ensemble:
     """Pair the clips of several score tables by name and add up their scores.
 
@@ -60,6 +61,7 @@ def build_ensemble(
         how: Where the weights come from; by default ``weights as given`` or ``equal weights``.
         flatters: Whether the weights were tuned on clips that are, or may be, the reported ones;
             ``how`` is then a note of the sum and stays with its scores.
+        notes: What else a reader must know; it stays with the scores too.
 
     Raises:
         ScoreError: Clips, classes, labels or the number of weights do not fit.
@@ -70,7 +72,8 @@ def build_ensemble(
     if all(are_probabilities(member.logits) for member in aligned):
         total /= sum(chosen)  # what was a distribution stays one
     how = how or ("weights as given" if weights else "equal weights")
-    notes = tuple(dict.fromkeys(((how,) if flatters else ()) + _notes(aligned)))
+    first = (how, *notes) if flatters else tuple(notes)
+    all_notes = tuple(dict.fromkeys(first + _notes(aligned)))
     return Ensemble(
         members=aligned,
         weights=chosen,
@@ -84,9 +87,9 @@ def build_ensemble(
                 f"{weight:g} x {member.source}"
                 for weight, member in zip(chosen, aligned, strict=True)
             ),
-            notes=notes,
+            notes=all_notes,
         ),
-        notes=notes,
+        notes=all_notes,
     )
 
 

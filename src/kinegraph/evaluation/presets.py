@@ -98,6 +98,21 @@ def preset_weights(name: str, streams: Sequence[str]) -> tuple[float, ...]:
     return tuple(weight_of[stream] for stream in known)
 
 
+def assumed_streams(name: str, streams: Sequence[str]) -> tuple[str, ...]:
+    """Return the streams that `preset_weights` takes members of unknown stream for.
+
+    Returns:
+        The published order, or nothing where nothing is assumed: a stream is known, or the preset
+        cannot weigh so many members without their streams.
+
+    Raises:
+        ScoreError: There is no such preset.
+    """
+    published = find_preset(name).streams
+    nothing = any(streams) or len(streams) != len(published) or published == POSITION_AND_MOTION
+    return () if nothing else published
+
+
 def _plain(stream: str) -> str:
     words = stream.replace("-", " ").replace("_", " ").lower()
     return "joint motion" if words == "motion" else words
