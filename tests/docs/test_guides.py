@@ -113,6 +113,10 @@ def _no_layout(arrays: Arrays) -> list[str]:
     return ["data", "import", "arrays", "mine.npz", "--out", "store"]
 
 
+def _other_layout(arrays: Arrays) -> Any:
+    return "ntu25"
+
+
 def _train(*words: str, **changes: Any) -> Callable[[Arrays], list[str]]:
     """Return what imports changed arrays and gives a command that trains on them."""
 
@@ -136,6 +140,7 @@ CAUSES: dict[str, Callable[[Arrays], list[str]]] = {
     "has 60 joints of 3 numbers, but layout 'coco17' has 17 of 3": _import(x=_swapped),
     "has 17 joints of 2 numbers, but layout 'coco17' has 17 of 3": _import(x=_two_axes),
     "names no layout; give --layout": _no_layout,
+    "names layout 'ntu25', but --layout says 'coco17'": _import(layout=_other_layout),
     "unknown array 'labels'; nearest: 'label'": _import(labels=_labels),
     "holds Python objects; only plain numbers and text are read": _import(label=_objects),
     "is of type float64, expected integers": _import(subject=_floats),
