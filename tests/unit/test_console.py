@@ -40,3 +40,14 @@ def test_lines_are_never_wrapped(capsys: pytest.CaptureFixture[str]) -> None:
     console.say("x" * 500 + " [bold]")
     console.remark("y" * 500)
     assert capsys.readouterr() == ("x" * 500 + " [bold]\n", "y" * 500 + "\n")
+
+
+def test_waiting_without_progress_says_nothing_again(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = iter(range(0, 10_000, 20))
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(seconds))
+    with console.meter("waiting", 3) as shown:
+        for done in (0, 0, 1, 1, 1, 2):
+            shown.update(done)
+    assert capsys.readouterr().err.splitlines() == ["waiting: 1/3", "waiting: 2/3"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kinegraph.cli import main
 from kinegraph.data.store import Clip, Track, create_store, open_store
 from kinegraph.errors import (
     CheckpointError,
@@ -20,8 +22,10 @@ from kinegraph.errors import (
 )
 from kinegraph.evaluation.baselines import measure_baselines
 from kinegraph.evaluation.ensemble import build_ensemble
+from kinegraph.evaluation.metrics import top_k
 from kinegraph.evaluation.scores import load_scores
 from kinegraph.evaluation.testing import refuse_tested, save_test, score_run
+from kinegraph.inference.predictor import Predictor
 from kinegraph.recipe import parse_recipe
 from kinegraph.skeleton import load_layout
 from kinegraph.training.checkpoint import load_checkpoint, save_checkpoint
@@ -53,6 +57,9 @@ def test_the_test_clips_are_scored_by_name(
     assert tested.scores.notes == ()
     trained = score_run(run.path, part="train").scores
     assert not set(trained.names) & set(tested.scores.names)
+    clips = [store.clip(store.find(str(name))) for name in tested.scores.names]
+    alone = Predictor.from_run(run.path).logits(clips, store.skeleton)
+    np.testing.assert_allclose(tested.scores.logits, alone, rtol=1e-4, atol=1e-5)
 
 
 def test_the_batch_size_changes_no_score(
@@ -160,6 +167,9 @@ def test_results_are_replaced_only_on_demand_and_go_when_training_goes_on(
         refuse_tested(run.path, "test")
     with pytest.raises(OutputError, match="nothing is overwritten without --force"):
         save_test(tested)
+    run.report.unlink()  # the scores alone are kept as well
+    with pytest.raises(OutputError, match="nothing is overwritten without --force"):
+        save_test(tested)
     save_test(tested, force=True)
     resume(run, device="cpu")  # nothing is left to train: the results stay true
     assert run.scores("test").is_file()
@@ -222,3 +232,31 @@ def test_a_damaged_store_is_blamed_for_a_loss_that_is_no_number(
     np.save(store / "joints.npy", joints)
     with pytest.raises(TrainingError, match=rf"'{clip}': frame 3 .* NaN .*kinegraph data check"):
         train(tmp_path / "run", tiny_recipe(training={"epochs": 5}), store)
+
+
+def test_an_ensemble_scores_what_was_not_tested(
+    tmp_path: Path,
+    make_store: MakeStore,
+    tiny_recipe: TinyRecipe,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = train(tmp_path / "run", tiny_recipe(), make_store())
+    assert main(["ensemble", str(run.path), str(run.last), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    labelled = score_run(run.path).scores.labelled()
+    expected = top_k(labelled.logits, labelled.labels)
+    assert [member["metrics"]["top1"] for member in told["members"]] == [expected, expected]
+
+
+def test_scores_elsewhere_need_a_name_that_says_what_they_are(
+    tmp_path: Path,
+    make_store: MakeStore,
+    tiny_recipe: TinyRecipe,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = train(tmp_path / "run", tiny_recipe(), make_store())
+    before = run.recipe.read_bytes()
+    words = ["test", str(run.path), "--out", str(run.recipe), "--force"]
+    assert main(words) == 2
+    assert "expected a name that ends in .npz" in capsys.readouterr().err
+    assert run.recipe.read_bytes() == before
