@@ -42,7 +42,7 @@ def test_recipe_takes_a_step(name: str, tmp_path: Path, make_store: Callable[...
     recipe = load_recipe(name, [("data.store", str(store)), *SMALL, *narrow(name)])
     training = Training(recipe, open_data(recipe), RunFolder(tmp_path / "run"), torch.device("cpu"))
     before = {k: v.clone() for k, v in training.state.objective.named_parameters()}
-    parts = training._step(next(training._groups()))
+    parts = training.stepper.step(next(training._groups()))
     assert torch.isfinite(parts["loss"])
     after = dict(training.state.objective.named_parameters())
     assert all(torch.isfinite(value).all() for value in after.values())

@@ -131,7 +131,7 @@ def ask_to_stop(runs: Runs, number: int, place: str) -> dict[str, Any]:
     ready, tell = os.pipe()
 
     def prepare() -> None:
-        owner, method = (loop.Training, "_step") if place == "step" else (loop, "score_clips")
+        owner, method = (loop.Stepper, "step") if place == "step" else (loop, "score_clips")
         original, count = getattr(owner, method), [0]
 
         def noisy(*arguments: Any, **named: Any) -> Any:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -352,14 +352,15 @@ def test_a_signal_saves_in_the_middle_of_an_epoch(
 ) -> None:
     sections = {"training": {"batch_size": 2}, "objective": {"name": "classify", "dropout": 0.5}}
     whole = train("whole", **sections)
-    take_step = Training._step
+    groups = Training._groups
 
-    def signalled(self: Training, group: list[tuple[Batch, ...]]) -> dict[str, Tensor]:
-        if self.progress.batches == 1:
-            self.interruption.signal = 15
-        return take_step(self, group)
+    def signalled(self: Training) -> Iterator[list[tuple[Batch, ...]]]:
+        for group in groups(self):
+            if self.progress.batches == 1:
+                self.interruption.signal = 15
+            yield group
 
-    monkeypatch.setattr(Training, "_step", signalled)
+    monkeypatch.setattr(Training, "_groups", signalled)
     with pytest.raises(Interrupted, match="stopped by signal 15"):
         train("cut", **sections)
     monkeypatch.undo()

@@ -23,8 +23,9 @@ from kinegraph.training.checkpoint import Checkpoint, make_objective, save_check
 from kinegraph.training.guards import FiniteGuard, Interrupted, Interruption
 from kinegraph.training.optim import learning_rate, set_learning_rate
 from kinegraph.training.run_folder import RunFolder
-from kinegraph.training.setup import RunData, autocast_type
+from kinegraph.training.setup import RunData
 from kinegraph.training.state import RunState
+from kinegraph.training.step import Stepper
 from kinegraph.training.tracking import Tracker
 
 LOOK_INTERVAL = 25  # batches between looks at the loss on a device that is not waited for
@@ -54,7 +55,6 @@ class Training:
         resume: Checkpoint | None = None,
     ) -> None:
         self.recipe, self.data, self.run, self.device = recipe, data, run, device
-        self.autocast = autocast_type(recipe.training.precision)
         self.monitor = "validation" if "validation" in data.rows else "test"
         self.interval = 1 if device.type == "cpu" else LOOK_INTERVAL
         self.guard = FiniteGuard(data.store, self.interval)
@@ -64,6 +64,7 @@ class Training:
             recipe, data.store.skeleton, len(data.store.class_names), persons=data.persons
         )
         self.state = RunState(recipe, objective.to(device), device)
+        self.stepper = Stepper(recipe, self.state, self.guard, device)
         self.loader = data.training_loader(objective.views, device)
         if resume is not None:
             self.state.restore(resume)
@@ -102,7 +103,7 @@ class Training:
         text = ""
         with meter(f"epoch {epoch + 1}/{training.epochs}", len(self.loader)) as shown:
             for group in self._groups():
-                for name, value in self._step(group).items():
+                for name, value in self.stepper.step(group).items():
                     self.sums[name] = self.sums[name] + value if name in self.sums else value
                 self.progress.batches += len(group)
                 if self.progress.batches % self.interval == 0:
@@ -127,32 +128,6 @@ class Training:
         if group:
             yield group
 
-    def _step(self, group: list[tuple[Batch, ...]]) -> dict[str, Tensor]:
-        """Take one optimiser step and return the sums of loss and parts over its batches."""
-        state = self.state
-        state.optimizer.zero_grad(set_to_none=True)
-        sums: dict[str, Tensor] = {}
-        for batches in group:
-            with torch.autocast(
-                self.device.type, dtype=self.autocast, enabled=self.autocast is not None
-            ):
-                parts = state.objective(*batches)
-            self.guard.watch(parts["loss"], batches[0].index)
-            state.scaler.scale(parts["loss"] / len(group)).backward()
-            for name, value in parts.items():
-                value = value.detach().to(self._sum_type)
-                sums[name] = sums[name] + value if name in sums else value
-        clip_norm = self.recipe.optim.clip_norm
-        if clip_norm is not None:
-            state.scaler.unscale_(state.optimizer)
-            torch.nn.utils.clip_grad_norm_(state.objective.parameters(), clip_norm)
-        state.scaler.step(state.optimizer)
-        state.scaler.update()
-        state.objective.after_step()
-        if state.average is not None:
-            state.average.update(state.objective)
-        return sums
-
     def _evaluate(self) -> dict[str, float]:
         """Score the monitored clips if this epoch is due, and keep the best epoch if asked to."""
         epoch, evaluation = self.progress.epoch + 1, self.recipe.evaluation
@@ -164,7 +139,7 @@ class Training:
             logits = score_clips(
                 self.state.objective,
                 self.data.testing_loader(self.monitor, evaluation.batch_size, self.device),
-                autocast=self.autocast,
+                autocast=self.stepper.autocast,
                 description=self.monitor,
                 after_batch=self.interruption.check,
             )
@@ -223,12 +198,8 @@ class Training:
             progress={"recordings": self.data.store.meta["checksums"]},
         )
 
-    @property
-    def _sum_type(self) -> torch.dtype:
-        return torch.float32 if self.device.type == "mps" else torch.float64  # mps has no float64
-
     def _tensors(self, values: dict[str, float]) -> dict[str, Tensor]:
         return {
-            name: torch.tensor(value, dtype=self._sum_type, device=self.device)
+            name: torch.tensor(value, dtype=self.stepper.sum_type, device=self.device)
             for name, value in values.items()
         }
