@@ -22,6 +22,7 @@ SelfCheck = Callable[[torch.device], float]
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 TOLERANCE = 1e-3  # of float32 results, relative to the largest; a wrong kernel is off by far more
+KERNEL_DEVICES = ("cuda",)  # where ``auto`` takes kernels
 OLDEST_CAPABILITY = (8, 0)  # bfloat16 and TF32 tensor cores, and the shared memory that is needed
 
 _checks: dict[str, SelfCheck] = {}
@@ -80,7 +81,7 @@ def use_kernels(name: str, x: Tensor) -> bool:
     Raises:
         TrainingError: ``fused`` was chosen, and the kernel cannot be used.
     """
-    if _choice == "plain" or (_choice == "auto" and x.device.type != "cuda"):
+    if _choice == "plain" or (_choice == "auto" and x.device.type not in KERNEL_DEVICES):
         return False
     if x.dtype not in DTYPES:
         return False
