@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kinegraph.skeleton import Skeleton
 from kinegraph.transforms.random import ClipRandom
-from kinegraph.transforms.tracks import FixedTracks
+from kinegraph.transforms.tracks import FixedTracks, constant
 
 
 def rotation_matrices(angles: Tensor) -> Tensor:
@@ -89,13 +89,13 @@ class Rotate:
     def draw(self, random: ClipRandom, tracks: FixedTracks) -> dict[str, Tensor]:
         """Return (N, 3) ``angles`` in radians."""
         drawn = random.between(-1, 1, 3)
-        return {"angles": drawn * drawn.new_tensor(self.limits)}
+        return {"angles": drawn * constant(self.limits, drawn.dtype, drawn.device)}
 
     def apply(self, tracks: FixedTracks, draws: dict[str, Tensor]) -> FixedTracks:
         """Rotate about the origin."""
         angles = draws["angles"]
         if tracks.skeleton.coordinates.positions == 2:
-            angles = angles * angles.new_tensor((0.0, 0.0, 1.0))
+            angles = angles * constant((0.0, 0.0, 1.0), angles.dtype, angles.device)
         matrices = _fit(rotation_matrices(angles), tracks.skeleton)
         return replace(tracks, joints=transform_points(tracks.joints, matrices[tracks.clip]))
 
@@ -133,7 +133,7 @@ class Mirror:
 
     def apply(self, tracks: FixedTracks, draws: dict[str, Tensor]) -> FixedTracks:
         """Mirror the drawn clips at the plane x = 0."""
-        other = torch.tensor(tracks.skeleton.mirror, device=tracks.joints.device)
+        other = constant(tracks.skeleton.mirror, torch.int64, tracks.joints.device)
         mirrored = tracks.joints.index_select(2, other)
         mirrored[..., 0].neg_()
         swap = draws["swap"][tracks.clip][:, None, None, None]
@@ -188,8 +188,9 @@ class RandomMove:
         nodes = self.segments + 1
         lists = {"angle": self.angles, "scale": self.scales}
         lists |= {"shift_x": self.shifts, "shift_y": self.shifts}
+        place = torch.float32, tracks.clip.device
         return {
-            name: torch.tensor(values, device=tracks.clip.device)[random.below(len(values), nodes)]
+            name: constant(values, *place)[random.below(len(values), nodes)]
             for name, values in lists.items()
         }
 
@@ -252,11 +253,11 @@ class ScaleBones:
         """Rebuild the positions from scaled bones."""
         skeleton = tracks.skeleton.rooted_at(self.root)
         size = skeleton.coordinates.positions
-        other = torch.tensor(skeleton.mirror, device=tracks.joints.device)
+        other = constant(skeleton.mirror, torch.int64, tracks.joints.device)
         factor = (draws["factor"] + draws["factor"][:, other]) / 2
         factor = factor[tracks.clip][:, None, :, None].to(tracks.joints.dtype)  # (R, 1, V, 1)
         joints = tracks.joints.clone()
-        parents = torch.tensor(skeleton.bone_parents, device=joints.device)
+        parents = constant(skeleton.bone_parents, torch.int64, joints.device)
         points = tracks.joints[..., :size]
         bones = (points - points.index_select(2, parents)) * factor
         missing = missing_points(tracks.joints, skeleton).expand(*joints.shape[:3], 1)

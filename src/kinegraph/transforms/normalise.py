@@ -20,7 +20,7 @@ from kinegraph.transforms.augment import (
     with_channels,
 )
 from kinegraph.transforms.random import ClipRandom
-from kinegraph.transforms.tracks import RaggedTracks
+from kinegraph.transforms.tracks import RaggedTracks, waits_for_nothing
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,15 @@ class Centre:
         point = tracks.joints[:, self.joint]  # (F, C)
         scored = tracks.skeleton.coordinates.positions < point.shape[-1]
         seen = point[:, -1] != 0 if scored else (point != 0).any(-1)
-        if bool(seen[first].all()):
+        if waits_for_nothing(seen) and bool(seen[first].all()):
             return first
-        rows = torch.where(seen, torch.arange(len(seen), device=seen.device), len(seen))
-        frames = torch.split(rows, tracks.length.tolist())
-        leading = [int(frames[track].min()) for track in tracks.leading().tolist()]
-        found = torch.tensor(leading, device=seen.device)
-        return torch.where(found < len(seen), found, first)  # nowhere: there is nothing to centre
+        # The frames of the leading person are the first ones of each clip.
+        nowhere, clip = len(seen), tracks.clip_of_frame()
+        row = torch.arange(nowhere, device=seen.device)
+        ends = first + tracks.length[tracks.leading()]
+        row = torch.where(seen & (row < ends[clip]), row, nowhere)
+        found = torch.full_like(first, nowhere).scatter_reduce(0, clip, row, "amin")
+        return torch.where(found < nowhere, found, first)  # nowhere: there is nothing to centre
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,9 @@ class MinMax:
         size = tracks.skeleton.coordinates.positions
         points = tracks.joints[..., :size]
         missing = missing_points(tracks.joints, tracks.skeleton)
-        partial = not self.move_missing and bool(missing.any())
+        partial = not self.move_missing
+        if partial and waits_for_nothing(missing):
+            partial = bool(missing.any())
         low = self._extreme(tracks, points.masked_fill(missing, torch.inf) if partial else points)
         lowered = -points.masked_fill(missing, -torch.inf) if partial else -points
         extent = -self._extreme(tracks, lowered) - low

@@ -107,10 +107,12 @@ class ClipRandom:
 
     def below(self, limit: Tensor | int, count: int = 1) -> Tensor:
         """Return (N, count) int64, uniform in 0..limit-1; ``limit`` is a number or (N,)."""
-        bound = torch.as_tensor(limit, device=self._device)
-        bound = bound[:, None] if bound.ndim else bound
+        # float32 may round up to the limit itself
+        if isinstance(limit, int):
+            return (self.uniform(count) * limit).to(torch.int64).clamp(max=limit - 1)
+        bound = limit[:, None]
         drawn = (self.uniform(count) * bound).to(torch.int64)
-        return torch.minimum(drawn, bound - 1)  # float32 may round up to the limit itself
+        return torch.minimum(drawn, bound - 1)
 
     def normal(self, count: int = 1) -> Tensor:
         """Return (N, count) float32, standard normal (Box and Muller)."""

@@ -5,20 +5,24 @@ A confidence axis is no position and stays that of the joint in every stream.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
 from kinegraph.skeleton import Skeleton
 from kinegraph.transforms import check_stream
+from kinegraph.transforms.tracks import constant
 
 
 def bone(joints: Tensor, skeleton: Skeleton) -> Tensor:
     """Joint minus parent; the root, its own parent, becomes zero. Shape (..., V, C) as given."""
-    channels = joints.shape[-1]
-    parents = torch.tensor(skeleton.bone_parents, device=joints.device)
     # The V*C numbers of a frame are read as one row, which is faster than V short ones.
-    columns = (parents[:, None] * channels + torch.arange(channels, device=joints.device)).view(-1)
-    made = joints.flatten(-2).index_select(-1, columns).view(joints.shape)
+    channels = range(joints.shape[-1])
+    parents = skeleton.bone_parents
+    columns = tuple(parent * len(channels) + channel for parent in parents for channel in channels)
+    index = constant(columns, torch.int64, joints.device)
+    made = joints.flatten(-2).index_select(-1, index).view(joints.shape)
     return _positions_only(joints, torch.sub(joints, made, out=made), skeleton)
 
 
@@ -32,8 +36,15 @@ def motion(joints: Tensor, skeleton: Skeleton) -> Tensor:
 
 def k_mode(joints: Tensor, skeleton: Skeleton, k: int) -> Tensor:
     """Joint minus its k-th ancestor, see `Skeleton.k_mode`. Shape (..., V, C) as given."""
-    operator = torch.from_numpy(skeleton.k_mode(k)).to(joints)
+    operator = _k_mode_operator(skeleton, k, joints.dtype, joints.device)
     return _positions_only(joints, operator @ joints, skeleton)
+
+
+@lru_cache(maxsize=16)
+def _k_mode_operator(
+    skeleton: Skeleton, k: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    return torch.from_numpy(skeleton.k_mode(k)).to(device, dtype)
 
 
 def _positions_only(joints: Tensor, made: Tensor, skeleton: Skeleton) -> Tensor:

@@ -7,11 +7,23 @@ belonging to one clip and one person slot. Before sampling, tracks are ragged; a
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from kinegraph.skeleton import Skeleton
+
+
+@lru_cache(maxsize=256)
+def constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return a list of numbers as a tensor that is copied to its device once; never change it."""
+    return torch.tensor(values, dtype=dtype, device=device)
+
+
+def waits_for_nothing(tensor: Tensor) -> bool:
+    """Whether looking at a value is free; on an accelerator it would wait for all work so far."""
+    return tensor.device.type == "cpu"
 
 
 @dataclass(frozen=True)
@@ -27,6 +39,9 @@ class RaggedTracks:
         frames: (N,) length of each clip in frames.
         persons: M, the number of slots.
         skeleton: Layout of the joints.
+        total: Sum of ``length``, where it is known without asking the device; else None.
+        centred: Whether the ``centre`` that its transforms begin with has been applied.
+        frame_clip: (F,) batch row of each frame once the tracks are compacted; else None.
     """
 
     joints: Tensor
@@ -38,19 +53,28 @@ class RaggedTracks:
     frames: Tensor
     persons: int
     skeleton: Skeleton
+    total: int | None = None
+    centred: bool = False
+    frame_clip: Tensor | None = None
 
     def compact(self) -> RaggedTracks:
-        """Return a copy whose joints are only those of these tracks, ready to be changed."""
+        """Return tracks whose joints are only their own, as float32; the store is not touched."""
+        if self.frame_clip is not None:
+            return replace(self, joints=self.joints.to(torch.float32))
         ends = torch.cumsum(self.length, 0)
         starts = ends - self.length
-        row = torch.repeat_interleave(self.length)  # (F,) track of each frame
+        row = self._track_of_frame()
         within = torch.arange(len(row), device=row.device) - starts[row]
-        joints = self.joints[self.offset[row] + within].to(torch.float32)
-        return replace(self, joints=joints, offset=starts)
+        joints = self.joints.index_select(0, self.offset[row] + within).to(torch.float32)
+        return replace(self, joints=joints, offset=starts, frame_clip=self.clip[row])
+
+    def _track_of_frame(self) -> Tensor:
+        """Return (F,) the track of each frame."""
+        return torch.repeat_interleave(self.length, output_size=self.total)
 
     def clip_of_frame(self) -> Tensor:
         """Return (F,) the batch row of each frame of compacted tracks."""
-        return self.clip[torch.repeat_interleave(self.length)]
+        return self.clip[self._track_of_frame()] if self.frame_clip is None else self.frame_clip
 
     def spread(self, values: Tensor) -> Tensor:
         """Give (N, D) numbers of clips to all joints of their frames: (F, V, D), compacted."""
@@ -76,6 +100,7 @@ class FixedTracks:
         clips: N, the number of clips.
         persons: M, the number of slots.
         skeleton: Layout of the joints.
+        filled: Whether absent people have got tracks, which need not be zero any more.
     """
 
     joints: Tensor
@@ -84,12 +109,18 @@ class FixedTracks:
     clips: int
     persons: int
     skeleton: Skeleton
+    filled: bool = False
 
     def present(self) -> Tensor:
         """Return (N, M) bool, whether a slot has a track."""
-        present = torch.zeros(self.clips, self.persons, dtype=torch.bool, device=self.clip.device)
-        present[self.clip, self.person] = True
-        return present
+        slots = self.clips * self.persons
+        present = torch.zeros(slots, dtype=torch.bool, device=self.clip.device)
+        present.index_fill_(0, self._slot(), True)
+        return present.view(self.clips, self.persons)
+
+    def _slot(self) -> Tensor:
+        """Return (R,) the slot of each track among the N*M of the batch."""
+        return self.clip * self.persons + self.person
 
     def dense(self) -> Tensor:
         """Return x (N, C, T, V, M), a view of memory that lies as (N, M, T, V, C)."""
@@ -99,9 +130,9 @@ class FixedTracks:
         else:
             # Every slot reads the track in it, or a row of zeros behind the last track.
             nobody = self.joints.new_zeros(1, frames, joints, channels)
-            source = self.clip.new_full((self.clips, self.persons), rows)
-            source[self.clip, self.person] = torch.arange(rows, device=source.device)
-            slots = torch.cat((self.joints, nobody)).index_select(0, source.view(-1))
+            source = self.clip.new_full((self.clips * self.persons,), rows)
+            source.index_copy_(0, self._slot(), torch.arange(rows, device=source.device))
+            slots = torch.cat((self.joints, nobody)).index_select(0, source)
             slots = slots.view(self.clips, self.persons, frames, joints, channels)
         return slots.permute(0, 4, 2, 3, 1)
 
@@ -111,4 +142,5 @@ class FixedTracks:
         device = self.clip.device
         clip = torch.arange(self.clips, device=device).repeat_interleave(self.persons)
         person = torch.arange(self.persons, device=device).repeat(self.clips)
-        return replace(self, joints=slots.reshape(-1, *slots.shape[2:]), clip=clip, person=person)
+        joints = slots.reshape(-1, *slots.shape[2:])  # (N*M, T, V, C)
+        return replace(self, joints=joints, clip=clip, person=person, filled=True)
