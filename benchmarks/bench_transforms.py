@@ -20,7 +20,8 @@ from measure import Case, load_average, measure, report
 from numpy.typing import NDArray
 
 from kinegraph.data.clip import Clip, Track
-from kinegraph.data.loader import ClipLoader, TrackReader
+from kinegraph.data.loader import ClipLoader
+from kinegraph.data.reader import TrackReader
 from kinegraph.data.store import Store, create_store, open_store
 from kinegraph.recipe import parse_recipe
 from kinegraph.skeleton import load_layout

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kinegraph.data.loader import TrackReader
+from kinegraph.data.reader import TrackReader
 from kinegraph.errors import LayoutError
 from kinegraph.registry import Config
 from kinegraph.skeleton import load_layout

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kinegraph.data.clip import Clip
-from kinegraph.data.loader import TrackReader
+from kinegraph.data.reader import TrackReader
 from kinegraph.registry import Config
 from kinegraph.skeleton import Skeleton, load_layout
 from kinegraph.transforms.augment import rotation_matrices

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from kinegraph.data.clip import Clip, Track
-from kinegraph.data.loader import TrackReader
+from kinegraph.data.reader import TrackReader
 from kinegraph.data.store import create_store, open_store
 from kinegraph.registry import Config
 from kinegraph.skeleton import Coordinates, Skeleton

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from kinegraph.batch import Batch
 from kinegraph.data.clip import Clip, Track
-from kinegraph.data.loader import ClipLoader, TrackReader, nonzero_frames
+from kinegraph.data.loader import ClipLoader
+from kinegraph.data.reader import TrackReader, nonzero_frames
 from kinegraph.data.store import Store, create_store, open_store
 from kinegraph.errors import ClipError
 from kinegraph.skeleton import load_layout

@@ -1,12 +1,15 @@
 """The loader: from rows of a store to batches, on one device, without worker processes.
 
 What a batch holds depends on (seed, epoch, clip, view) alone, not on its size or its neighbours.
+So several small batches are made at once where that is cheaper, and cut apart afterwards.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,112 +17,28 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kinegraph.batch import Batch
-from kinegraph.data.store import Store
-from kinegraph.errors import ClipError
+from kinegraph.data.reader import TrackReader
+from kinegraph.data.transfer import carried, prefetch, upload
 from kinegraph.transforms.pipeline import Pipeline
-from kinegraph.transforms.tracks import RaggedTracks
 
 MAX_TURNS = 1 << 20  # occurrences of a clip in one epoch that have draws of their own
+HOST_CLIPS = 64  # clips made at once: fewer waste time between operations, more leave the cache
+DEVICE_CLIPS = 1024  # the same where starting an operation costs more than most of them
+DEVICE_BYTES = 48 << 20  # ... but not more joints than these
 
 
-class TrackReader:
-    """Finds the tracks of any clips of a store as tensors.
+class Part(NamedTuple):
+    """The clips of one batch: (N,) rows of the store, and how often each occurred before."""
 
-    A pickled reader does not carry the recordings; it opens the store again where it arrives.
-
-    Args:
-        store: The store; its joints stay a memory map.
-        persons: M, person slots; people beyond them are left out.
-        count_nonzero: Length of a clip is the number of its frames that are not all zero, as the
-            originals count (``quirks: original``), instead of its true length.
-
-    Raises:
-        ClipError: The people of a clip are all in slots beyond ``persons``.
-    """
-
-    def __init__(self, store: Store, persons: int, *, count_nonzero: bool = False) -> None:
-        self._source = (store, persons, count_nonzero)
-        self.skeleton = store.skeleton
-        self.persons = persons
-        self.joints = _as_tensor(store.joints)
-        kept = store.tracks[store.tracks["person"] < persons]
-        self._starts = torch.from_numpy(
-            np.searchsorted(kept["clip"], np.arange(len(store) + 1)).astype(np.int64)
-        )
-        empty = np.flatnonzero(np.diff(self._starts.numpy()) == 0)
-        if len(empty):
-            name = store.clips["name"][empty[0]]
-            raise ClipError(
-                f"clip '{name}' has people only beyond the first {persons} person slots: raise"
-                " the number of persons"
-            )
-        self._fields = {
-            name: torch.from_numpy(kept[name].astype(np.int64))
-            for name in ("offset", "length", "first", "person")
-        }
-        self._frames = torch.from_numpy(
-            nonzero_frames(store) if count_nonzero else store.clips["frames"].astype(np.int64)
-        )
-
-    def __len__(self) -> int:
-        return len(self._frames)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # A tensor over a memory map would be pickled as numbers; the store pickles as its path.
-        return _reopen, self._source
-
-    def read(self, rows: Tensor) -> RaggedTracks:
-        """Return the tracks of clips ``rows`` (N,), in their order."""
-        begin, count = self._starts[rows], self._starts[rows + 1] - self._starts[rows]
-        clip = torch.repeat_interleave(count)  # (R,) batch row of each track
-        before = torch.cumsum(count, 0) - count
-        track = begin[clip] + torch.arange(len(clip)) - before[clip]
-        return RaggedTracks(
-            joints=self.joints,
-            offset=self._fields["offset"][track],
-            length=self._fields["length"][track],
-            first=self._fields["first"][track],
-            clip=clip,
-            person=self._fields["person"][track],
-            frames=self._frames[rows],
-            persons=self.persons,
-            skeleton=self.skeleton,
-        )
-
-
-def _reopen(store: Store, persons: int, count_nonzero: bool) -> TrackReader:
-    return TrackReader(store, persons, count_nonzero=count_nonzero)
-
-
-def _as_tensor(array: NDArray[Any]) -> Tensor:
-    # torch warns of read-only memory; nothing here ever writes to a store.
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        return torch.from_numpy(np.asarray(array))
-
-
-def nonzero_frames(store: Store) -> NDArray[np.int64]:
-    """Count, for each clip, the frames whose coordinates do not sum to zero over all people."""
-    sums = np.concatenate(
-        [
-            np.asarray(store.joints[begin : begin + 65536], dtype=np.float64).sum((1, 2))
-            for begin in range(0, len(store.joints), 65536)
-        ]
-    )
-    counts = np.zeros(len(store), dtype=np.int64)
-    for row in range(len(store)):
-        frames = np.zeros(int(store.clips["frames"][row]))
-        for track in store.tracks[store.track_starts[row] : store.track_starts[row + 1]]:
-            first, length, offset = (int(track[k]) for k in ("first", "length", "offset"))
-            frames[first : first + length] += sums[offset : offset + length]
-        counts[row] = max(int(np.count_nonzero(frames)), 1)
-    return counts
+    rows: NDArray[np.int64]
+    turns: NDArray[np.int64]
 
 
 class ClipLoader:
     """Batches of clips, one tuple of views at a time.
+
+    Batches are made where the reader's joints are, and end on ``device``. If that is another
+    place, a thread may make them in advance; they are copied while the device computes.
 
     Args:
         reader: Tracks of the store.
@@ -134,6 +53,7 @@ class ClipLoader:
         repeat: How often each clip occurs in an epoch, each time with its own draws.
         balanced: Whether every class is drawn equally often, whatever its number of clips.
         device: Where batches end.
+        ahead: Batches that a thread makes in advance; 0: they are made when they are asked for.
     """
 
     def __init__(
@@ -151,6 +71,7 @@ class ClipLoader:
         repeat: int = 1,
         balanced: bool = False,
         device: torch.device | str = "cpu",
+        ahead: int = 0,
     ) -> None:
         self.reader = reader
         self.labels = torch.from_numpy(np.asarray(labels, dtype=np.int64))
@@ -163,6 +84,7 @@ class ClipLoader:
         self.repeat = repeat
         self.balanced = balanced
         self.device = torch.device(device)
+        self.ahead = ahead
 
     @property
     def clips_per_epoch(self) -> int:
@@ -175,28 +97,73 @@ class ClipLoader:
 
     def epoch(self, epoch: int = 0, *, skip: int = 0) -> Iterator[tuple[Batch, ...]]:
         """Yield the batches of one epoch, leaving out the first ``skip``."""
+        made = self._made(self.parts(epoch)[skip:], epoch)
+        if self.ahead:
+            made = prefetch(made, self.ahead)
+        return made if self._stays else carried(made, self.device)
+
+    def parts(self, epoch: int) -> list[Part]:
+        """Return the clips of every batch of an epoch; it is decided here and nowhere else."""
         rows, turns = self._order(epoch)
-        for begin in range(skip * self.batch_size, self.clips_per_epoch, self.batch_size):
-            part = slice(begin, min(begin + self.batch_size, self.clips_per_epoch))
-            # Every occurrence of a clip in an epoch has draws of its own.
-            times = epoch * MAX_TURNS + torch.from_numpy(turns[part])
-            yield self.batch(torch.from_numpy(rows[part]), times)
+        last = self.clips_per_epoch
+        begins = range(0, last, self.batch_size)
+        cuts = [slice(begin, min(begin + self.batch_size, last)) for begin in begins]
+        return [Part(rows[cut], turns[cut]) for cut in cuts]
 
     def batch(self, rows: Tensor, epoch: int | Tensor = 0) -> tuple[Batch, ...]:
-        """Return one batch of clips ``rows`` (N,) for each view."""
+        """Return one batch of clips ``rows`` (N,) for each view.
+
+        Args:
+            rows: Rows of the store, on the host.
+            epoch: What the draws depend on: one number, or (N,) one for each clip, on the host.
+        """
+        batches = self._together(rows, epoch)
+        return batches if self._stays else tuple(batch.to(self.device) for batch in batches)
+
+    @property
+    def _stays(self) -> bool:
+        """Whether batches are made where they end."""
+        made = self.reader.joints.device
+        return made.type == self.device.type and self.device.index in (None, made.index)
+
+    @cached_property
+    def batches_at_once(self) -> int:
+        """Batches that are made together and cut apart."""
+        if self.reader.joints.device.type == "cpu":
+            return max(1, HOST_CLIPS // self.batch_size)
+        frames = sum(self.reader.persons * pipeline.length for pipeline in self.pipelines)
+        if any(pipeline.whole for pipeline in self.pipelines):
+            frames += self.reader.total // len(self.reader)
+        clip_bytes = 4 * frames * self.reader.joints[0].numel()
+        return max(1, min(DEVICE_CLIPS, DEVICE_BYTES // clip_bytes) // self.batch_size)
+
+    def _made(self, parts: Sequence[Part], epoch: int) -> Iterator[tuple[Batch, ...]]:
+        """Yield a batch for each part, where the reader's joints are."""
+        for begin in range(0, len(parts), self.batches_at_once):
+            group = parts[begin : begin + self.batches_at_once]
+            rows = torch.from_numpy(np.concatenate([part.rows for part in group]))
+            turns = torch.from_numpy(np.concatenate([part.turns for part in group]))
+            # Every occurrence of a clip in an epoch has draws of its own.
+            together = self._together(rows, epoch * MAX_TURNS + turns)
+            end = 0
+            for part in group:
+                end, start = end + len(part.rows), end
+                yield tuple(_cut(batch, slice(start, end)) for batch in together)
+
+    def _together(self, rows: Tensor, epoch: int | Tensor) -> tuple[Batch, ...]:
+        """Return clips as one batch for each view, where the reader's joints are."""
+        device = self.reader.joints.device
+        index, label = upload(rows, device), upload(self.labels[rows], device)
+        present = upload(torch.from_numpy(self.reader.present[rows.numpy()]), device)
+        if isinstance(epoch, Tensor):
+            epoch = upload(epoch, device)
         tracks = self.reader.read(rows)
         batches = []
-        for view, pipeline in enumerate(self.pipelines):
-            fixed = pipeline(tracks, seed=self.seed, epoch=epoch, index=rows, view=view)
-            batch = Batch(
-                x=fixed.dense(),
-                label=self.labels[rows],
-                index=rows,
-                present=torch.zeros(len(rows), tracks.persons, dtype=torch.bool).index_put_(
-                    (tracks.clip, tracks.person), torch.tensor(True)
-                ),
-            )
-            batches.append(batch.to(self.device))
+        # Whoever asks may be computing in half precision; joints are never made in it.
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+            for view, pipeline in enumerate(self.pipelines):
+                fixed = pipeline(tracks, seed=self.seed, epoch=epoch, index=index, view=view)
+                batches.append(Batch(x=fixed.dense(), label=label, index=index, present=present))
         return tuple(batches)
 
     def _order(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -228,3 +195,14 @@ class ClipLoader:
             decks.append(deck[:share])
         dealt = np.stack(decks, axis=1).reshape(-1)[:total]
         return dealt[random.permutation(total)]
+
+
+def _cut(batch: Batch, clips: slice) -> Batch:
+    """Return some clips of a batch, as views."""
+    return replace(
+        batch,
+        x=batch.x[clips],
+        label=batch.label[clips],
+        index=batch.index[clips],
+        present=batch.present[clips],
+    )

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kinegraph.data.loader import ClipLoader, TrackReader
+from kinegraph.data.loader import ClipLoader
+from kinegraph.data.reader import TrackReader
 from kinegraph.data.splits import split_rows, validation_rows
 from kinegraph.data.store import Store, open_store
 from kinegraph.errors import RecipeError, StoreError, TrainingError
