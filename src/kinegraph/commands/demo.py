@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from kinegraph.console import Meter, console, meter, remark, say
 from kinegraph.errors import TrainingError
 from kinegraph.files import refuse_existing
+from kinegraph.training.side_by_side import Child, Job, run_side_by_side, threads_for
 
 if TYPE_CHECKING:
     from kinegraph.evaluation.ensemble import Ensemble
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
 
 RECIPE = "demo"
 STREAMS = ("joint", "bone")
+EPOCH = "  loss "  # stands in the line that training says after an epoch
 
 
 class Arguments(BaseModel):
@@ -110,93 +109,51 @@ def _train(out: Path, store: Path, arguments: Arguments) -> None:
     from kinegraph.recipe import load_recipe
 
     epochs = arguments.epochs or load_recipe(RECIPE).training.epochs
-    threads = max((os.cpu_count() or 1) // len(STREAMS), 1)
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    children = [
-        Child(stream, _command(stream, out, store, epochs, arguments), environment)
+    jobs = [
+        Job(stream, _command(stream, out, store, epochs, arguments), threads_for(len(STREAMS)))
         for stream in STREAMS
     ]
-    try:
-        with meter("training", epochs * len(STREAMS)) as shown:
-            while any(child.is_running() for child in children):
-                time.sleep(0.2)
-                _follow(children, shown)
-            _follow(children, shown)
-    finally:
-        for child in children:
-            child.stop()
-    for child in children:
+    told: dict[str, int] = {}
+    with meter("training", epochs * len(STREAMS)) as shown:
+        ended = run_side_by_side(
+            jobs,
+            at_once=len(STREAMS),
+            stopped=lambda: False,
+            look=lambda running, ended: _follow((*running, *ended), told, shown),
+        )
+    for child in ended:
         if child.code != 0:
-            raise TrainingError(f"training of stream '{child.stream}' failed: {child.last_words()}")
+            stream = child.job.name
+            raise TrainingError(f"training of stream '{stream}' failed: {child.last_words()}")
 
 
 def _command(
     stream: str, out: Path, store: Path, epochs: int, arguments: Arguments
-) -> Sequence[str]:
+) -> tuple[str, ...]:
     words = [sys.executable, "-m", "kinegraph", "train", RECIPE, "--stream", stream]
     words += ["--data.store", str(store), "--out", str(out / stream)]
     words += ["--seed", str(arguments.seed), "--training.epochs", str(epochs)]
     if arguments.shuffle_labels:
         words += ["--training.shuffle-labels", "true"]
-    return [*words, "--force"] if arguments.force else words
+    return (*words, "--force") if arguments.force else tuple(words)
 
 
-class Child:
-    """One training process, whose words are read as they come.
+def _follow(children: Sequence[Child], told: dict[str, int], shown: Meter) -> None:
+    """Pass on finished epochs: as lines where there is no terminal, and to the meter.
 
-    Attributes:
-        stream: What it trains.
-        lines: What it has said so far, on both of its outputs.
-        told: How many of those lines have been passed on.
-        code: Its exit code, once it has ended.
+    Args:
+        children: The processes.
+        told: How many lines of each have been passed on.
+        shown: Shows how far they are.
     """
-
-    def __init__(self, stream: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
-        self.stream = stream
-        self.lines: list[str] = []
-        self.told = 0
-        self.code: int | None = None
-        self._process = subprocess.Popen(  # noqa: S603 - our own command
-            command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        self._reader = Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self.lines.append(line.rstrip())
-
-    def is_running(self) -> bool:
-        """Whether the process is still at work."""
-        self.code = self._process.poll()
-        return self.code is None
-
-    def stop(self) -> None:
-        """End the process if it runs, and read its last words."""
-        if self._process.poll() is None:
-            self._process.terminate()
-        self.code = self._process.wait()
-        self._reader.join()
-
-    def finished_epochs(self) -> int:
-        """Return how many epochs the process has reported."""
-        return sum("  loss " in line for line in self.lines)
-
-    def last_words(self) -> str:
-        """Return the last line that was said."""
-        return self.lines[-1] if self.lines else f"exit code {self.code}"
-
-
-def _follow(children: Sequence[Child], shown: Meter) -> None:
-    """Pass on finished epochs: as lines where there is no terminal, and to the meter."""
     for child in children:
-        fresh = child.lines[child.told :]
-        child.told += len(fresh)
+        stream = child.job.name
+        fresh = child.lines[told.get(stream, 0) :]
+        told[stream] = told.get(stream, 0) + len(fresh)
         for line in fresh:
-            if "  loss " in line and not sys.stderr.isatty():
-                remark(f"     {child.stream:<6} {line}")
-    shown.update(sum(child.finished_epochs() for child in children))
+            if EPOCH in line and not sys.stderr.isatty():
+                remark(f"     {stream:<6} {line}")
+    shown.update(sum(EPOCH in line for child in children for line in child.lines))
 
 
 def _test(out: Path, baselines: Mapping[str, float]) -> tuple[Ensemble, list[Tested]]:
