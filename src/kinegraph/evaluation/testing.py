@@ -32,12 +32,14 @@ class Tested:
         checkpoint: What was tested.
         data: The recordings that it was tested on.
         folder: The run folder that results belong to, or None for a checkpoint on its own.
+        selected: Which epoch it is, one of `SELECTIONS`.
     """
 
     scores: Scores
     checkpoint: Checkpoint
     data: RunData
     folder: RunFolder | None
+    selected: str
 
 
 def score_run(
@@ -64,6 +66,8 @@ def score_run(
     file = find_checkpoint(path)
     folder = _folder_of(path, file)
     checkpoint = load_checkpoint(file)
+    is_last = folder is not None and file == folder.last
+    selected = "last" if is_last else checkpoint.recipe.evaluation.selection
     chosen = choose_device(device)
     data = open_data(checkpoint.recipe, store, persons=checkpoint.persons)
     _check_store(checkpoint, data.store, path)
@@ -87,13 +91,14 @@ def score_run(
         split=part,
         stream=checkpoint.recipe.stream,
         source=str(path),
-        notes=(*_notes(checkpoint, part, folder), *_strangers(checkpoint, data.store)),
+        notes=(*_notes(checkpoint, part, folder, selected), *_strangers(checkpoint, data.store)),
     )
     return Tested(
         scores=scores,
         checkpoint=checkpoint,
         data=data,
         folder=folder,
+        selected=selected,
     )
 
 
@@ -147,22 +152,24 @@ def provenance(tested: Tested) -> dict[str, str]:
         "stream": recipe.stream,
         "seed": str(recipe.seed),
         "epoch": f"{checkpoint.epoch} of {recipe.training.epochs}",
-        "selected": SELECTIONS[recipe.evaluation.selection],
+        "selected": SELECTIONS[tested.selected],
         "quirks": recipe.quirks,
         "trained with": ", ".join(f"{k} {v}" for k, v in checkpoint.versions.items()),
     }
 
 
-def _notes(checkpoint: Checkpoint, part: str, folder: RunFolder | None) -> tuple[str, ...]:
+def _notes(
+    checkpoint: Checkpoint, part: str, folder: RunFolder | None, selected: str
+) -> tuple[str, ...]:
     recipe = checkpoint.recipe
     notes = []
-    if recipe.evaluation.selection == "test" and part == "test":
+    if selected == "test" and part == "test":
         notes.append(
             "the epoch was chosen for its accuracy on these very clips, as the original programs"
             " do, which flatters the result"
         )
     epochs, trained = recipe.training.epochs, checkpoint.epoch
-    if recipe.evaluation.selection != "last":  # its best epoch is in general not its last
+    if selected != "last":  # its best epoch is in general not its last
         trained = epochs if folder is None else len(folder.read_metrics())
     if trained < epochs:
         of = "" if trained == checkpoint.epoch else f", the best of {trained} so far"
