@@ -1,0 +1,190 @@
+"""Mix the joints of every channel by a topology that is made on the way, never stored.
+
+Source: the topology is that of Chen et al., Channel-wise Topology Refinement Graph Convolution
+(ICCV 2021), equations 4 to 6; without a refinement it is any graph convolution's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from kinegraph.kernels.dispatch import register_kernel, use_kernels
+
+KERNEL = "aggregation"
+MOST_JOINTS, MOST_RELATION = 64, 64  # what the registers of one program can hold
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """What a topology of its own for every row and channel is made of.
+
+    Attributes:
+        query: (R, K, Q, U), of the joints that receive.
+        key: (R, K, Q, V), of the joints that give.
+        expand: (K, C, Q), from the channels of the relation to those of the values.
+        bias: (K, C).
+        alpha: () or (1,), how much the refinement counts.
+    """
+
+    query: Tensor
+    key: Tensor
+    expand: Tensor
+    bias: Tensor
+    alpha: Tensor
+
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Return all of them in order."""
+        return self.query, self.key, self.expand, self.bias, self.alpha
+
+
+NONE = (None,) * 5
+
+
+def aggregate(value: Tensor, base: Tensor, refinement: Refinement | None = None) -> Tensor:
+    """Mix joints: sum over subsets k and joints v of value times topology from v to u.
+
+    ``topology[r, k, c, u, v] = base[r, k, u, v] + alpha * (sum over q of expand[k, c, q] *
+    tanh(query[r, k, q, u] - key[r, k, q, v]) + bias[k, c])``, without the part after ``base`` if
+    there is no refinement. On CUDA devices a kernel makes the topology in registers.
+
+    Args:
+        value: (R, K, C, T, V) in any memory order.
+        base: (R or 1, K, U, V), shared by all channels.
+        refinement: What the channels' own part is made of.
+
+    Returns:
+        (R, C, T, U) in the dtype of ``value``; channels last in memory where those of ``value``
+        are.
+    """
+    if _fits(value, value.shape[-1], base, refinement):
+        from kinegraph.kernels import aggregate_operators as operators
+
+        out: Tensor = operators.aggregate(
+            value, base, *(refinement.tensors() if refinement else NONE)
+        )
+        return out
+    return aggregate_reference(value, base, refinement)
+
+
+def project_and_aggregate(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    base: Tensor,
+    refinement: Refinement | None = None,
+) -> Tensor:
+    """`aggregate` the values that a 1x1 convolution makes of ``x``.
+
+    The kernel's path keeps ``x`` for the backward pass and makes the values again there: they are
+    K times as large where channels stay the same. It goes by the dtype of autocast, as a
+    convolution does.
+
+    Args:
+        x: (R, C_in, T, V), best channels last in memory.
+        weight: (K * C, C_in), or with further axes of size one.
+        bias: (K * C,) or None.
+        base: (R or 1, K, U, V), shared by all channels.
+        refinement: What the channels' own part is made of.
+
+    Returns:
+        (R, C, T, U), channels last in memory if the kernel has made it.
+    """
+    weight = weight.flatten(1)  # (K*C, C_in)
+    if _fits(x, x.shape[-1], base, refinement):
+        from kinegraph.kernels import aggregate_operators as operators
+
+        dtype = x.dtype
+        if torch.is_autocast_enabled(x.device.type):
+            dtype = torch.get_autocast_dtype(x.device.type)
+        out: Tensor = operators.project_and_aggregate(
+            x.to(dtype),
+            weight.to(dtype),
+            None if bias is None else bias.to(dtype),
+            base,
+            *(refinement.tensors() if refinement else NONE),
+        )
+        return out
+    rows, _, frames, joints = x.shape
+    subsets = base.shape[1]
+    value = functional.conv2d(x, weight[:, :, None, None], bias)  # (R, K*C, T, V)
+    value = value.view(rows, subsets, weight.shape[0] // subsets, frames, joints)
+    return aggregate_reference(value, base, refinement)
+
+
+def _fits(x: Tensor, joints: int, base: Tensor, refinement: Refinement | None) -> bool:
+    """Whether the kernel takes these sizes, dtypes and this device."""
+    if max(joints, base.shape[2]) > MOST_JOINTS:
+        return False
+    if refinement is not None and refinement.query.shape[2] > MOST_RELATION:
+        return False
+    return use_kernels(KERNEL, x)
+
+
+def aggregate_reference(
+    value: Tensor, base: Tensor, refinement: Refinement | None = None
+) -> Tensor:
+    """`aggregate` by plain operations, which do store the topology."""
+    if refinement is None:
+        # -> (R, C, T, U)
+        return torch.einsum("rkctv,rkuv->rctu", value, _rows(base.to(value.dtype), value))
+    r = refinement
+    related = torch.tanh(r.query[..., :, None] - r.key[..., None, :])  # (R, K, Q, U, V)
+    topology = torch.einsum("kcq,rkquv->rkcuv", r.expand.to(related.dtype), related)
+    topology = (topology + r.bias[..., None, None]) * r.alpha + base[:, :, None]
+    return torch.einsum("rkctv,rkcuv->rctu", value, topology.to(value.dtype))
+
+
+def _rows(base: Tensor, value: Tensor) -> Tensor:
+    return base.expand(len(value), *base.shape[1:])
+
+
+def _random_case(device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor, Refinement]:
+    """Draw a small problem that uses every mask: no size is a power of two."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator).to(device).requires_grad_()
+
+    refinement = Refinement(
+        draw(3, 2, 5, 7), draw(3, 2, 5, 7), draw(2, 19, 5), draw(2, 19), draw(1)
+    )
+    x = draw(3, 17, 7, 6).permute(0, 3, 1, 2)  # (R, C_in, T, V), channels last
+    return x, draw(38, 6), draw(38), draw(1, 2, 7, 7), refinement
+
+
+def check_aggregation(device: torch.device) -> float:
+    """Compare kernel and plain operations on a device: values and all gradients.
+
+    Returns:
+        The largest difference, relative to the largest number of the same tensor.
+    """
+    from kinegraph.kernels import aggregate_operators as operators
+
+    worst = 0.0
+    x, weight, bias, base, refinement = _random_case(device)
+    for chosen in (None, refinement):
+        made_of = (base, *(chosen.tensors() if chosen else NONE))
+        inputs = [x, weight, bias, *(tensor for tensor in made_of if tensor is not None)]
+        fused = operators.project_and_aggregate(x, weight, bias, *made_of)
+        value = operators.project(x, weight, bias, base.shape[1])
+        plain = aggregate_reference(value, base, chosen)
+        gradient = torch.cos(plain.detach())
+        pairs = zip(
+            (fused, *torch.autograd.grad(fused, inputs, gradient)),
+            (plain, *torch.autograd.grad(plain, inputs, gradient)),
+            strict=True,
+        )
+        worst = max(worst, *(relative_difference(one, other) for one, other in pairs))
+    return worst
+
+
+def relative_difference(one: Tensor, other: Tensor) -> float:
+    """Return the largest difference of two tensors, relative to the other's largest number."""
+    return float((one - other).detach().abs().max() / other.detach().abs().max())
+
+
+register_kernel(KERNEL, check_aggregation)
