@@ -41,6 +41,12 @@ class DataConfig(Config):
     """Layout that the recipe is made for; a store of another one is refused."""
     persons: int | None = Field(None, ge=1)
     """M, person slots; default: as many as the store has, at most 2."""
+    place: Literal["auto", "device", "host"] = "auto"
+    """Where recordings lie while training: `auto` is on a CUDA device if they take less than half
+    of its free memory. Changes no result."""
+    precision: Literal["float32", "float16"] = "float32"
+    """Numbers of the centred recordings; float16 takes half the memory and rounds to 1 mm or less
+    within 4 m of the centre."""
 
 
 class OptimConfig(Config):
@@ -92,8 +98,14 @@ class TrainingConfig(Config):
     """Show every class equally often."""
     shuffle_labels: bool = False
     """Control: train on shuffled labels; the accuracy must fall to chance."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Arithmetic of the forward pass."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Arithmetic of the forward pass; `auto`: bf16 on CUDA devices made for it, fp32 elsewhere."""
+    kernels: Literal["auto", "plain", "fused"] = "auto"
+    """Fused kernels where they work, never, or else an error."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Compile the forward pass; `auto`: in long runs on CUDA devices without fused kernels."""
+    cuda_graphs: Literal["auto", "on", "off"] = "auto"
+    """Record whole steps and replay them; `auto`: on CUDA devices, unless `precision` is fp16."""
     ema: float | None = Field(None, gt=0, lt=1)
     """Decay of a moving average of the weights, which is then what is tested."""
     checkpoint_minutes: float = Field(10.0, gt=0)

@@ -20,6 +20,7 @@ from kinegraph.evaluation.metrics import top_k
 from kinegraph.evaluation.scoring import score_clips
 from kinegraph.recipe import Recipe
 from kinegraph.training.checkpoint import Checkpoint, make_objective, save_checkpoint
+from kinegraph.training.execution import resolve_execution
 from kinegraph.training.guards import FiniteGuard, Interrupted, Interruption
 from kinegraph.training.optim import learning_rate, set_learning_rate
 from kinegraph.training.run_folder import RunFolder
@@ -64,8 +65,11 @@ class Training:
             recipe, data.store.skeleton, len(data.store.class_names), persons=data.persons
         )
         self.state = RunState(recipe, objective.to(device), device)
-        self.stepper = Stepper(recipe, self.state, self.guard, device)
         self.loader = data.training_loader(objective.views, device)
+        self.execution = resolve_execution(recipe, device, self.loader)
+        self.stepper = Stepper(
+            recipe, self.state, self.guard, device, self.execution, tell=self.tell
+        )
         if resume is not None:
             self.state.restore(resume)
         self.progress = self.state.progress
@@ -81,6 +85,7 @@ class Training:
             OutputError: The disk refuses.
         """
         self.run.truncate_metrics(self.progress.epoch)
+        self.run.logger.info("computing in %s", self.execution.describe())
         with self.interruption, Tracker(self.run, self.progress.epoch) as tracker:
             try:
                 while self.progress.epoch < self.recipe.training.epochs:
@@ -139,7 +144,7 @@ class Training:
             logits = score_clips(
                 self.state.objective,
                 self.data.testing_loader(self.monitor, evaluation.batch_size, self.device),
-                autocast=self.stepper.autocast,
+                autocast=self.execution.autocast,
                 description=self.monitor,
                 after_batch=self.interruption.check,
             )
@@ -166,9 +171,7 @@ class Training:
         if f"{self.monitor}_top1" in row:
             words.append(f"{self.monitor} {100 * row[f'{self.monitor}_top1']:.2f} %")
         words += [f"lr {row['lr']:.4g}", f"{row['seconds']:.1f} s"]
-        line = "  ".join(words)
-        remark(line)
-        self.run.logger.info(line)
+        self.tell("  ".join(words))
 
     def save(self) -> None:
         """Write the checkpoint from which the run can go on; never one with broken weights.
@@ -195,8 +198,16 @@ class Training:
             persons=self.data.persons,
             epoch=self.progress.epoch,
             step=self.progress.batches,
-            progress={"recordings": self.data.store.meta["checksums"]},
+            progress={
+                "recordings": self.data.store.meta["checksums"],
+                "precision": self.execution.precision,
+            },
         )
+
+    def tell(self, line: str) -> None:
+        """Say a line, and keep it in the run's log."""
+        remark(line)
+        self.run.logger.info(line)
 
     def _tensors(self, values: dict[str, float]) -> dict[str, Tensor]:
         return {

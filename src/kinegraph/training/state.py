@@ -17,7 +17,7 @@ from kinegraph.errors import CheckpointError
 from kinegraph.objectives.base import Objective
 from kinegraph.recipe import Recipe
 from kinegraph.training.checkpoint import Checkpoint, load_weights
-from kinegraph.training.optim import MovingAverage, build_optimizer
+from kinegraph.training.optim import MovingAverage, build_optimizer, like
 
 
 @dataclass
@@ -80,7 +80,7 @@ class RunState:
 
     def values(self) -> dict[str, Any]:
         """Return all plain values that going on needs."""
-        steps = 0 if self.average is None else self.average.steps
+        steps = 0 if self.average is None else int(self.average.steps)
         return vars(self.progress) | {"scaler": self.scaler.state_dict(), "ema_steps": steps}
 
     def restore(self, saved: Checkpoint) -> None:
@@ -106,7 +106,7 @@ class RunState:
 
     def _restore_average(self, saved: Checkpoint) -> None:
         if self.average is not None:
-            self.average.steps = int(saved.progress["ema_steps"])
+            self.average.steps.fill_(int(saved.progress["ema_steps"]))
             for name, value in self.average.state.items():
                 value.copy_(saved.tensors[f"ema/{name}"])
 
@@ -117,6 +117,10 @@ class RunState:
             slots.setdefault(int(number), {})[slot] = value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": slots, "param_groups": groups})
+        for weight, state in self.optimizer.state.items():
+            for name, value in state.items():  # a checkpoint forgets in what order memory lay
+                if value.shape == weight.shape and value.stride() != weight.stride():
+                    state[name] = like(value, weight)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

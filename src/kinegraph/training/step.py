@@ -1,24 +1,30 @@
 """One optimiser step: forward and backward over the batches of a group, update, averages.
 
 The loop hands over batches and gets sums of losses back; it does not know how a step is carried
-out. Numbers stay on the device: nothing here waits for it.
+out: as it stands here, with a compiled forward pass, or as a recorded CUDA graph. Numbers stay on
+the device: nothing here waits for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from kinegraph.batch import Batch
+from kinegraph.console import remark
+from kinegraph.errors import TrainingError
+from kinegraph.kernels.dispatch import set_kernels
 from kinegraph.recipe import Recipe
+from kinegraph.training.compiling import Batches, CompiledForward, Parts
+from kinegraph.training.execution import Execution
+from kinegraph.training.graphs import CudaRecorder, Group, Recorder, RecordingError, StepGraphs
 from kinegraph.training.guards import FiniteGuard
-from kinegraph.training.setup import autocast_type
+from kinegraph.training.optim import align_gradients
 from kinegraph.training.state import RunState
 
-Group = Sequence[tuple[Batch, ...]]
-"""The batches of one optimiser step, each of them in the views that the objective wants."""
+Watch = Callable[[Tensor, Tensor], None]
 
 
 class Stepper:
@@ -27,17 +33,36 @@ class Stepper:
     Args:
         recipe: What is trained.
         state: What a step changes: weights, optimiser, loss scale, moving average.
-        guard: Is shown every loss, before the weights are changed by it where that costs nothing.
+        guard: Is shown every loss; before it changes a weight, unless steps are recorded.
         device: Where to compute.
+        execution: How to compute.
+        tell: Takes a line about what was compiled or cannot be used.
+        recorder: What records steps, instead of CUDA.
     """
 
     def __init__(
-        self, recipe: Recipe, state: RunState, guard: FiniteGuard, device: torch.device
+        self,
+        recipe: Recipe,
+        state: RunState,
+        guard: FiniteGuard,
+        device: torch.device,
+        execution: Execution,
+        *,
+        tell: Callable[[str], None] = remark,
+        recorder: Recorder | None = None,
     ) -> None:
-        self.state, self.guard, self.device = state, guard, device
-        self.autocast = autocast_type(recipe.training.precision)
+        self.state, self.guard, self.device, self.execution = state, guard, device, execution
         self.clip_norm = recipe.optim.clip_norm
         self.sum_type = sum_type(device)
+        self._tell = tell
+        self._names: tuple[str, ...] = ()
+        set_kernels(execution.kernels)
+        self.compiled: CompiledForward | None = None
+        if execution.compile:
+            self.compiled = CompiledForward(state.objective, recipe.training.batch_size)
+        self.graphs: StepGraphs | None = None
+        if execution.cuda_graphs:
+            self.graphs = StepGraphs(self._numbers, recorder or CudaRecorder(device), device)
 
     def step(self, group: Group) -> dict[str, Tensor]:
         """Take one optimiser step.
@@ -46,27 +71,49 @@ class Stepper:
             Loss and its named parts, summed over the batches of the group; scalars on the device.
 
         Raises:
-            TrainingError: The guard found a loss that is not finite.
+            TrainingError: The guard found a loss that is not finite, or something that was asked
+                for by name cannot be compiled or recorded.
         """
+        if self.compiled is not None:
+            self._compile(group)
+        if self.graphs is not None:
+            try:
+                numbers = self.graphs.step(group)
+            except RecordingError as error:
+                self._give_up("cuda_graphs", "a step cannot be recorded", error)
+                self.graphs = None
+            else:
+                return self._read(numbers, group)
+        return self._take(group, self.guard.watch)
+
+    def _take(self, group: Group, watch: Watch) -> dict[str, Tensor]:
+        """Take a step with plain calls; ``watch`` is shown each loss and its batch's index."""
         state = self.state
         state.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
         for batches in group:
-            with torch.autocast(
-                self.device.type, dtype=self.autocast, enabled=self.autocast is not None
-            ):
-                parts = state.objective(*batches)
-            self.guard.watch(parts["loss"], batches[0].index)
-            state.scaler.scale(parts["loss"] / len(group)).backward()
+            parts = self._forward(batches)
+            watch(parts["loss"], batches[0].index)
+            torch.autograd.backward(state.scaler.scale(parts["loss"] / len(group)))
             for name, value in parts.items():
                 value = value.detach().to(self.sum_type)
                 sums[name] = sums[name] + value if name in sums else value
         self._update()
         return sums
 
+    def _forward(self, batches: Batches) -> Parts:
+        autocast = self.execution.autocast
+        with torch.autocast(self.device.type, dtype=autocast, enabled=autocast is not None):
+            parts: Parts = (self.compiled or self.state.objective)(*batches)
+        return parts
+
+    def _differentiate(self, batches: Batches) -> None:
+        torch.autograd.backward(self._forward(batches)["loss"])
+
     def _update(self) -> None:
         """Change the weights by their gradients, and what follows the weights."""
         state = self.state
+        align_gradients(state.optimizer)
         if self.clip_norm is not None:
             state.scaler.unscale_(state.optimizer)
             torch.nn.utils.clip_grad_norm_(state.objective.parameters(), self.clip_norm)
@@ -75,6 +122,43 @@ class Stepper:
         state.objective.after_step()
         if state.average is not None:
             state.average.update(state.objective)
+
+    def _numbers(self, group: Group) -> Tensor:
+        """Take a step and return the losses of its batches, then the sums, as one tensor."""
+        losses: list[Tensor] = []
+        sums = self._take(group, lambda loss, _: losses.append(loss.detach().to(self.sum_type)))
+        self._names = tuple(sums)
+        return torch.stack([*losses, *sums.values()])
+
+    def _read(self, numbers: Tensor, group: Sequence[Batches]) -> dict[str, Tensor]:
+        """Take apart what `_numbers` returned; the guard sees the losses."""
+        losses, sums = numbers[: len(group)], numbers[len(group) :]
+        for loss, batches in zip(losses, group, strict=True):
+            self.guard.watch(loss, batches[0].index)
+        return dict(zip(self._names, sums, strict=True))
+
+    def _compile(self, group: Group) -> None:
+        """Compile the forward pass for batches that it has yet to be compiled for."""
+        compiled = self.compiled
+        for batches in group:
+            if compiled is None or not compiled.lacks(batches):
+                continue
+            try:
+                report = compiled.compile(batches, partial(self._differentiate, batches))
+            except Exception as error:  # compilers fail in many ways
+                self._give_up("compile", "the network cannot be compiled", error)
+                self.compiled = compiled = None
+            else:
+                self._tell(report.describe())
+
+    def _give_up(self, switch: str, what: str, error: Exception) -> None:
+        """Say that the run goes on without a switch; or do not go on, if it was asked for."""
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if switch in self.execution.insist:
+            raise TrainingError(
+                f"training.{switch} on: {what} ({reason}); choose auto or off"
+            ) from error
+        self._tell(f"going on without training.{switch}: {what} ({reason})")
 
 
 def sum_type(device: torch.device) -> torch.dtype:
