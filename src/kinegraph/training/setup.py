@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from kinegraph.data.loader import ClipLoader
 from kinegraph.data.reader import TrackReader
+from kinegraph.data.resident import choose_reader
 from kinegraph.data.splits import split_rows, validation_rows
 from kinegraph.data.store import Store, open_store
 from kinegraph.errors import RecipeError, StoreError, TrainingError
@@ -20,6 +21,7 @@ from kinegraph.skeleton import Skeleton
 from kinegraph.transforms.pipeline import Pipeline
 
 Rows = NDArray[np.int64]
+BATCHES_AHEAD = 2  # that a thread makes where batches are made on the host for another device
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class RunData:
     Attributes:
         recipe: The recipe.
         store: The store.
-        reader: Its tracks as tensors.
+        reader: Its tracks as tensors, on the host.
         rows: Part (``train``, ``validation``, ``test``) -> rows of the store.
         pipelines: View -> transforms.
     """
@@ -39,6 +41,7 @@ class RunData:
     reader: TrackReader
     rows: dict[str, Rows]
     pipelines: dict[str, Pipeline]
+    _readers: dict[torch.device, TrackReader] = field(default_factory=dict, repr=False)
 
     @property
     def persons(self) -> int:
@@ -56,7 +59,7 @@ class RunData:
             random = np.random.default_rng([self.recipe.seed, 0x5348])
             labels[self.rows["train"]] = random.permutation(labels[self.rows["train"]])
         loader = ClipLoader(
-            self.reader,
+            self.reader_for(device),
             labels,
             self.rows["train"],
             self.pipelines,
@@ -68,6 +71,7 @@ class RunData:
             repeat=training.repeat,
             balanced=training.balanced,
             device=device,
+            ahead=self._ahead(device),
         )
         if len(loader) == 0:
             raise RecipeError(
@@ -80,7 +84,7 @@ class RunData:
     def testing_loader(self, part: str, batch_size: int, device: torch.device) -> ClipLoader:
         """Return the clips of a part in store order, through the ``test`` transforms."""
         return ClipLoader(
-            self.reader,
+            self.reader_for(device),
             self.store.clips["label"],
             self.rows[part],
             self.pipelines,
@@ -88,7 +92,27 @@ class RunData:
             batch_size=batch_size,
             seed=self.recipe.seed,
             device=device,
+            ahead=self._ahead(device),
         )
+
+    def reader_for(self, device: torch.device) -> TrackReader:
+        """Return the tracks where batches for a device are made, see ``data.place``.
+
+        Recordings are copied to a device once; all loaders of the run share them.
+
+        Raises:
+            TrainingError: The recipe wants them on the device, which has not enough free memory.
+        """
+        if device not in self._readers:
+            self._readers[device] = choose_reader(
+                self.reader, list(self.pipelines.values()), device, self.recipe.data.place
+            )
+        return self._readers[device]
+
+    def _ahead(self, device: torch.device) -> int:
+        """Return how many batches a thread makes in advance: none where it would only compete."""
+        elsewhere = device.type != self.reader_for(device).joints.device.type
+        return BATCHES_AHEAD if elsewhere else 0
 
 
 def open_data(
@@ -147,8 +171,9 @@ def build_pipelines(recipe: Recipe, skeleton: Skeleton) -> dict[str, Pipeline]:
     """
     if "test" not in recipe.transforms:
         raise RecipeError("the recipe has no transforms for view 'test'")
+    half = recipe.data.precision == "float16"
     return {
-        view: Pipeline(configs, recipe.stream, skeleton, original=recipe.original)
+        view: Pipeline(configs, recipe.stream, skeleton, original=recipe.original, half=half)
         for view, configs in recipe.transforms.items()
     }
 
