@@ -45,10 +45,11 @@ def score_clips(
             torch.autocast(loader.device.type, dtype=autocast, enabled=autocast is not None),
         ):
             for done, (batch,) in enumerate(loader.epoch(), start=1):
-                logits.append(objective.logits(batch.x, batch.present).float().cpu().numpy())
+                logits.append(objective.logits(batch.x, batch.present).float())
                 shown.update(done)
                 if after_batch is not None:
                     after_batch()
     finally:
         objective.train(was_training)
-    return np.concatenate(logits)
+    scores: NDArray[np.float32] = torch.cat(logits).cpu().numpy()  # waited for the device once
+    return scores

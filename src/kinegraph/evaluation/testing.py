@@ -13,8 +13,9 @@ from kinegraph.evaluation.scores import Scores, save_scores
 from kinegraph.evaluation.scoring import score_clips
 from kinegraph.files import refuse_existing
 from kinegraph.training.checkpoint import Checkpoint, load_checkpoint
+from kinegraph.training.execution import scoring_type
 from kinegraph.training.run_folder import RunFolder, find_checkpoint
-from kinegraph.training.setup import RunData, autocast_type, choose_device, open_data
+from kinegraph.training.setup import RunData, choose_device, open_data
 
 SELECTIONS = {
     "last": "the last epoch",
@@ -80,7 +81,7 @@ def score_run(
     logits = score_clips(
         checkpoint.build().to(chosen),
         data.testing_loader(part, size, chosen),
-        autocast=autocast_type(checkpoint.recipe.training.precision),
+        autocast=scoring_type(checkpoint, chosen),
     )
     clips = data.store.clips[data.rows[part]]
     scores = Scores(

@@ -18,8 +18,9 @@ from kinegraph.data.clip import Clip, Track, check_clip
 from kinegraph.errors import ClipError, LayoutError
 from kinegraph.skeleton import Skeleton
 from kinegraph.training.checkpoint import Checkpoint, load_checkpoint
+from kinegraph.training.execution import scoring_type
 from kinegraph.training.run_folder import find_checkpoint
-from kinegraph.training.setup import autocast_type, build_pipelines, choose_device
+from kinegraph.training.setup import build_pipelines, choose_device
 from kinegraph.transforms.tracks import RaggedTracks
 
 
@@ -63,6 +64,7 @@ class Predictor:
         self.class_names = checkpoint.class_names
         self.persons = checkpoint.persons
         self._device = choose_device(device)
+        self._autocast = scoring_type(checkpoint, self._device)
         self._objective = checkpoint.build().to(self._device).eval()
         self._pipeline = build_pipelines(self.recipe, self.skeleton)["test"]
 
@@ -126,7 +128,6 @@ class Predictor:
         """Return the (clips, classes) scores before the softmax; otherwise as `predict`."""
         self.check_layout(skeleton)
         parts = [np.zeros((0, len(self.class_names)))]
-        dtype = autocast_type(self.recipe.training.precision)
         for begin in range(0, len(clips), batch_size):
             tracks = self._tracks(clips[begin : begin + batch_size])
             # Draws, where a recipe's test transforms make any, are those of a store's first clip,
@@ -134,7 +135,9 @@ class Predictor:
             first = torch.zeros(len(tracks.frames), dtype=torch.int64)
             fixed = self._pipeline(tracks, seed=self.recipe.seed, epoch=0, index=first)
             x, present = fixed.dense().to(self._device), fixed.present().to(self._device)
-            with torch.autocast(self._device.type, dtype=dtype, enabled=dtype is not None):
+            with torch.autocast(
+                self._device.type, dtype=self._autocast, enabled=self._autocast is not None
+            ):
                 logits = self._objective.logits(x, present)
             parts.append(logits.double().cpu().numpy())
         return np.concatenate(parts)

@@ -101,8 +101,8 @@ def resolve_execution(recipe: Recipe, device: torch.device, loader: ClipLoader) 
     )
 
 
-def testing_type(checkpoint: Checkpoint, device: torch.device) -> torch.dtype | None:
-    """Return the type that a run is tested in, or None for float32.
+def scoring_type(checkpoint: Checkpoint, device: torch.device) -> torch.dtype | None:
+    """Return the type that clips are scored in, or None for float32.
 
     It is the one the run was trained in. One that ``auto`` chose is left where the device does not
     compute in it natively: float32 is then both quicker and more precise.
