@@ -106,7 +106,9 @@ def test_quirks_count_absent_people(name: str, backbone: str) -> None:
     original.load_state_dict(plain.state_dict())
     everyone = torch.ones_like(batch.present)
     logits = original.logits(batch.x, batch.present)
-    assert torch.equal(original.logits(batch.x, everyone), logits)
+    found = original.logits(batch.x, everyone)
+    # Untrained networks in eval mode grow rounding; what is left out of 4 people weighs far more.
+    assert float((found - logits).detach().abs().max()) < 1e-3 * float(logits.abs().max().detach())
     assert not torch.allclose(plain.logits(batch.x, batch.present), logits)
 
 

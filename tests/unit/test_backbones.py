@@ -91,7 +91,7 @@ def test_stgcn_starts_as_published() -> None:
     torch.manual_seed(0)
     backbone = build_backbone(STGCNConfig(), NTU)
     assert isinstance(backbone, STGCN)
-    convolution = backbone.blocks[5].temporal[2]
+    convolution = backbone.blocks[5].temporal.conv
     assert abs(float(convolution.weight.std()) - 0.02) < 0.001
     assert not convolution.bias.any()
     assert abs(float(backbone.input_norm.weight.mean()) - 1) < 0.01
@@ -111,9 +111,10 @@ def test_ctrgcn_starts_as_published() -> None:
     for convolution, fan_out in ((unit.conv.query, 16), (unit.conv.value, 128)):
         expected = math.sqrt(2 / fan_out)
         assert abs(float(convolution.weight.std()) / expected - 1) < 0.05
-    branch = backbone.body.blocks[5].temporal.dilated[0]
-    assert abs(float(branch.conv.weight.std()) / math.sqrt(2 / (32 * 5)) - 1) < 0.05
-    assert abs(float(branch.norm.weight.std()) - 0.02) < 0.01
+    temporal = backbone.body.blocks[5].temporal
+    for convolution, fan_out in ((temporal.dilated[0], 32 * 5), (temporal.reduce, 32)):
+        assert abs(float(convolution.weight.std()) / math.sqrt(2 / fan_out) - 1) < 0.05
+    assert abs(float(temporal.norm.weight.std()) - 0.02) < 0.01
 
 
 def test_the_baseline_starts_without_a_graph() -> None:

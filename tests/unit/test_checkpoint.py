@@ -113,7 +113,7 @@ def test_safetensors_of_others_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("format_version", 2),
+        ("format_version", 1),
         ("format_version", None),
         ("recipe", []),
         ("recipe", None),

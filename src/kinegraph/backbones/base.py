@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from kinegraph.errors import RecipeError, unknown
+from kinegraph.nn.persons import Rows
 
 STAGES = ("low", "mid", "high", "final")
 
@@ -39,14 +40,15 @@ class Backbone(nn.Module):
     stage_strides: dict[str, int]
 
     def forward(
-        self, x: Tensor, present: Tensor | None = None, stages: Sequence[str] = ()
+        self, x: Tensor, present: Tensor | Rows | None = None, stages: Sequence[str] = ()
     ) -> Features:
         """Turn clips into features.
 
         Args:
             x: (N, C, T, V, M) clips.
             present: (N, M) bool; absent people then have no part in anything. None counts every
-                slot as a person, all-zero ones too, as the original programs do.
+                slot as a person, all-zero ones too, as the original programs do. `Rows` decide it
+                in detail.
             stages: Names of stage maps to return as well.
 
         Raises:

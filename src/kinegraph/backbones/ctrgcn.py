@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from kinegraph.backbones.base import Backbone, Features
 from kinegraph.backbones.ten_blocks import SpatialUnit, TenBlocks
+from kinegraph.kernels.aggregate import Refinement, project_and_aggregate
 from kinegraph.nn.graph import directed
 from kinegraph.nn.init import kaiming_fan_out
+from kinegraph.nn.persons import Rows
 from kinegraph.nn.temporal_conv import MultiScaleTemporalConv
 from kinegraph.skeleton import Skeleton
 
@@ -45,15 +47,23 @@ class RefinedGraphConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(R, C_in, T, V) -> (R, C, T, V)."""
-        rows, _, frames, joints = x.shape
+        rows, _, _, joints = x.shape
+        assert self.expand.bias is not None
         mean = x.mean(2, keepdim=True)  # over time, before the convolutions: they are linear
-        query = self.query(mean).transpose(2, 3)  # (R, K*r, V, 1)
-        key = self.key(mean)  # (R, K*r, 1, V)
-        topology = self.expand(torch.tanh(query - key))  # (R, K*C, V, V)
-        shape = (rows, self.subsets, self.channels, joints)
-        topology = topology.view(*shape, joints) * self.alpha + self.adjacency[:, None]
-        value = self.value(x).view(*shape[:3], frames, joints)  # (R, K, C, T, V)
-        return torch.einsum("rkctv,rkcuv->rctu", value, topology)
+        relation = (rows, self.subsets, self.relation, joints)
+        return project_and_aggregate(
+            x,
+            self.value.weight,
+            self.value.bias,
+            self.adjacency[None],
+            Refinement(
+                query=self.query(mean).view(relation),  # (R, K, Q, V)
+                key=self.key(mean).view(relation),
+                expand=self.expand.weight.view(self.subsets, self.channels, self.relation),
+                bias=self.expand.bias.view(self.subsets, self.channels),
+                alpha=self.alpha,
+            ),
+        )
 
 
 class CTRGCN(Backbone):
@@ -82,7 +92,7 @@ class CTRGCN(Backbone):
         self.stage_strides = self.body.stage_strides
 
     def forward(
-        self, x: Tensor, present: Tensor | None = None, stages: Sequence[str] = ()
+        self, x: Tensor, present: Tensor | Rows | None = None, stages: Sequence[str] = ()
     ) -> Features:
         """(N, C, T, V, M) clips -> features, see `Backbone.forward`."""
         self.check_stages(stages)

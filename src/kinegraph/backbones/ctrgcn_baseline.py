@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from kinegraph.backbones.base import Backbone, Features
 from kinegraph.backbones.ten_blocks import SpatialUnit, TenBlocks
 from kinegraph.nn.init import normal
+from kinegraph.nn.persons import Rows
 from kinegraph.nn.temporal_conv import TemporalConv
 from kinegraph.skeleton import Skeleton
 
@@ -66,7 +67,7 @@ class CTRGCNBaseline(Backbone):
         self.stage_strides = self.body.stage_strides
 
     def forward(
-        self, x: Tensor, present: Tensor | None = None, stages: Sequence[str] = ()
+        self, x: Tensor, present: Tensor | Rows | None = None, stages: Sequence[str] = ()
     ) -> Features:
         """(N, C, T, V, M) clips -> features, see `Backbone.forward`."""
         self.check_stages(stages)

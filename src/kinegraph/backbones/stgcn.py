@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from kinegraph.backbones.base import Backbone, Features
+from kinegraph.kernels.aggregate import project_and_aggregate
 from kinegraph.nn.graph import Strategy, partition
 from kinegraph.nn.init import normal
 from kinegraph.nn.norm import BatchNorm
-from kinegraph.nn.persons import fold, pool
+from kinegraph.nn.persons import Rows, fold, pool, rows_of
+from kinegraph.nn.temporal_conv import TemporalConv
 from kinegraph.skeleton import Skeleton
 
 WIDTHS = (1, 1, 1, 1, 2, 2, 2, 4, 4, 4)  # times the width of the network
@@ -28,14 +30,11 @@ class GraphConv(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, partitions: int) -> None:
         super().__init__()
-        self.partitions = partitions
         self.conv = nn.Conv2d(in_channels, partitions * channels, 1)
 
     def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:
-        """(R, C_in, T, V) with (K, V, V) -> (R, C, T, V)."""
-        x = self.conv(x)  # (R, K*C, T, V)
-        x = x.view(len(x), self.partitions, -1, *x.shape[2:])  # (R, K, C, T, V)
-        return torch.einsum("rkctv,kvw->rctw", x, adjacency)
+        """(R, C_in, T, V) with (K, V, V) from row to column -> (R, C, T, V)."""
+        return project_and_aggregate(x, self.conv.weight, self.conv.bias, adjacency.mT[None])
 
 
 class Block(nn.Module):
@@ -53,30 +52,24 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.spatial = GraphConv(in_channels, channels, partitions)
-        self.temporal = nn.Sequential(
-            BatchNorm(channels),
-            nn.ReLU(),
-            nn.Conv2d(
-                channels,
-                channels,
-                (TEMPORAL_KERNEL, 1),
-                stride=(stride, 1),
-                padding=(TEMPORAL_KERNEL // 2, 0),
-            ),
-            BatchNorm(channels),
-            nn.Dropout(0.0 if first else dropout),
-        )
+        self.spatial_norm = BatchNorm(channels)
+        self.temporal = TemporalConv(channels, channels, TEMPORAL_KERNEL, stride)
+        self.dropout = nn.Dropout(0.0 if first else dropout)
         self.first = first
-        self.residual: nn.Module = nn.Identity()
+        self.residual = None
         if not first and (in_channels != channels or stride != 1):
-            self.residual = nn.Sequential(
-                nn.Conv2d(in_channels, channels, 1, stride=(stride, 1)), BatchNorm(channels)
-            )
+            self.residual = TemporalConv(in_channels, channels, kernel=1, stride=stride)
 
-    def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:
-        """(R, C_in, T, V) -> (R, C, ceil(T / stride), V)."""
-        y = self.temporal(self.spatial(x, adjacency))
-        return torch.relu(y if self.first else y + self.residual(x))
+    def forward(self, x: Tensor, adjacency: Tensor, weight: Tensor | None) -> Tensor:
+        """(R, C_in, T, V) and weights of rows -> (R, C, ceil(T / stride), V)."""
+        residual = None if self.first else x
+        if self.residual is not None:
+            residual = self.residual(x, weight)
+        y = self.spatial_norm(self.spatial(x, adjacency), weight, relu=True)
+        if not (self.dropout.p and self.training):
+            return self.temporal(y, weight, residual=residual, relu=True)  # type: ignore[no-any-return]
+        y = self.dropout(self.temporal(y, weight))
+        return torch.relu(y if residual is None else y + residual)
 
 
 class STGCN(Backbone):
@@ -134,26 +127,26 @@ class STGCN(Backbone):
                 normal(module.weight, 0.02, mean=1.0)
 
     def forward(
-        self, x: Tensor, present: Tensor | None = None, stages: Sequence[str] = ()
+        self, x: Tensor, present: Tensor | Rows | None = None, stages: Sequence[str] = ()
     ) -> Features:
         """(N, C, T, V, M) clips -> features, see `Backbone.forward`."""
         self.check_stages(stages)
-        x, rows = fold(x, present)  # (R, C, T, V)
-        x = self.normalise(x)
+        rows = rows_of(x, present)
+        x = self.normalise(fold(x, rows), rows.weight)  # (R, C, T, V)
         maps = {}
         for i, block in enumerate(self.blocks):
             adjacency = self.adjacency
             if len(self.edge_importance):
                 adjacency = adjacency * self.edge_importance[i]
-            x = block(x, adjacency)
+            x = block(x, adjacency, rows.weight)
             for stage in stages:
                 if STAGE_BLOCKS[stage] == i:
                     maps[stage] = rows.unfold(x)  # (N, M, C, T', V)
         return Features(pool(x, rows), maps)
 
-    def normalise(self, x: Tensor) -> Tensor:
+    def normalise(self, x: Tensor, weight: Tensor | None) -> Tensor:
         """Normalise every coordinate of every joint over rows and frames."""
         rows, channels, frames, joints = x.shape
         flat = x.permute(0, 3, 1, 2).reshape(rows, joints * channels, frames)
-        normalised: Tensor = self.input_norm(flat)
+        normalised: Tensor = self.input_norm(flat, weight)
         return normalised.view(rows, joints, channels, frames).permute(0, 2, 3, 1)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch
 from torch import Tensor, nn
 
 from kinegraph.backbones.base import Features
-from kinegraph.nn.init import kaiming_fan_out
 from kinegraph.nn.norm import BatchNorm
-from kinegraph.nn.persons import fold, pool
+from kinegraph.nn.persons import Rows, fold, pool, rows_of
 from kinegraph.nn.temporal_conv import TemporalConv
 from kinegraph.skeleton import Skeleton
 
@@ -29,15 +27,15 @@ class SpatialUnit(nn.Module):
         self.conv = conv
         self.norm = BatchNorm(channels)
         nn.init.constant_(self.norm.weight, 1e-6)  # the unit starts as its residual
-        self.residual: nn.Module = nn.Identity()
+        self.residual = None
         if in_channels != channels:
-            point = nn.Conv2d(in_channels, channels, 1)
-            kaiming_fan_out(point)
-            self.residual = nn.Sequential(point, BatchNorm(channels))
+            self.residual = TemporalConv(in_channels, channels, kernel=1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(R, C_in, T, V) -> (R, C, T, V)."""
-        return torch.relu(self.norm(self.conv(x)) + self.residual(x))
+    def forward(self, x: Tensor, weight: Tensor | None) -> Tensor:
+        """(R, C_in, T, V) and weights of rows -> (R, C, T, V)."""
+        residual = x if self.residual is None else self.residual(x, weight)
+        y: Tensor = self.norm(self.conv(x), weight, residual=residual, relu=True)
+        return y
 
 
 class Block(nn.Module):
@@ -57,17 +55,17 @@ class Block(nn.Module):
         self.spatial = spatial
         self.temporal = temporal
         self.first = first
-        same = in_channels == channels and stride == 1
-        self.residual = (
-            nn.Identity()
-            if same or first
-            else TemporalConv(in_channels, channels, kernel=1, stride=stride)
-        )
+        self.residual = None
+        if not first and (in_channels != channels or stride != 1):
+            self.residual = TemporalConv(in_channels, channels, kernel=1, stride=stride)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(R, C_in, T, V) -> (R, C, ceil(T / stride), V)."""
-        y = self.temporal(self.spatial(x))
-        return torch.relu(y if self.first else y + self.residual(x))
+    def forward(self, x: Tensor, weight: Tensor | None) -> Tensor:
+        """(R, C_in, T, V) and weights of rows -> (R, C, ceil(T / stride), V)."""
+        residual = None if self.first else x
+        if self.residual is not None:
+            residual = self.residual(x, weight)
+        y: Tensor = self.temporal(self.spatial(x, weight), weight, residual=residual, relu=True)
+        return y
 
 
 class TenBlocks(nn.Module):
@@ -109,23 +107,24 @@ class TenBlocks(nn.Module):
         self.stage_channels = {stage: channels[i + 1] for stage, i in STAGE_BLOCKS.items()}
         self.stage_strides = {"low": 1, "mid": 2, "high": 4, "final": 4}
 
-    def forward(self, x: Tensor, present: Tensor | None, stages: Sequence[str]) -> Features:
+    def forward(self, x: Tensor, present: Tensor | Rows | None, stages: Sequence[str]) -> Features:
         """(N, C, T, V, M) clips -> features."""
-        x, rows = fold(self.normalise(x, present), present)  # (R, C, T, V)
+        rows = rows_of(x, present)
+        x = fold(self.normalise(x, rows), rows)  # (R, C, T, V)
         maps = {}
         for i, block in enumerate(self.blocks):
-            x = block(x)
+            x = block(x, rows.weight)
             for stage in stages:
                 if STAGE_BLOCKS[stage] == i:
                     maps[stage] = rows.unfold(x)  # (N, M, C, T', V)
         return Features(pool(x, rows), maps)
 
-    def normalise(self, x: Tensor, present: Tensor | None) -> Tensor:
+    def normalise(self, x: Tensor, rows: Rows) -> Tensor:
         """Normalise every coordinate of every joint and slot over clips and frames."""
         clips, channels, frames, joints, persons = x.shape
         flat = x.permute(0, 4, 3, 1, 2).reshape(clips, persons * joints * channels, frames)
         weight = None
-        if present is not None:  # (N, M) -> (N, M*V*C, 1)
-            weight = present.to(x.dtype).repeat_interleave(joints * channels, dim=1)[:, :, None]
+        if rows.counted is not None:  # (N, M) -> (N, M*V*C)
+            weight = rows.counted.to(x.dtype).repeat_interleave(joints * channels, dim=1)
         normalised: Tensor = self.input_norm(flat, weight)
         return normalised.view(clips, persons, joints, channels, frames).permute(0, 3, 4, 2, 1)

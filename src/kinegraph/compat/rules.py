@@ -15,7 +15,7 @@ NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 BLOCKS = 10
 SUBSETS = 3
 
-Join = Literal["same", "squeeze", "rows", "columns", "stack"]
+Join = Literal["same", "squeeze", "rows", "columns", "stack", "shared"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Rule:
         theirs: Original names; several where we keep the subsets of a graph in one tensor.
         ours: Our name.
         join: ``same`` takes the tensor as it is, ``squeeze`` a 1x1 convolution as a matrix;
-            ``rows`` and ``columns`` concatenate along axis 0 and 1, ``stack`` makes a new axis 0.
+            ``rows`` and ``columns`` concatenate along axis 0 and 1, ``stack`` makes a new axis 0;
+            ``shared`` is one number that all of them have.
         part: The module it belongs to; a part is there as a whole or not at all.
     """
 
@@ -45,6 +46,19 @@ def _module(theirs: str, ours: str, entries: Sequence[str], join: Join = "same")
     ]
 
 
+def _modules(theirs: Sequence[str], ours: str, entries: Sequence[str]) -> list[Rule]:
+    """Rules for several modules that are one of ours, their channels one after the other."""
+    return [
+        Rule(
+            tuple(f"{name}.{entry}" for name in theirs),
+            f"{ours}.{entry}",
+            "shared" if entry == "num_batches_tracked" else "rows",
+            theirs[0],
+        )
+        for entry in entries
+    ]
+
+
 def _tensor(theirs: str, ours: str) -> list[Rule]:
     return [Rule((theirs,), ours, "same", theirs)]
 
@@ -56,11 +70,11 @@ def _stgcn() -> list[Rule]:
     for b in range(BLOCKS):
         theirs, ours = f"st_gcn_networks.{b}", f"backbone.blocks.{b}"
         rules += _module(f"{theirs}.gcn.conv", f"{ours}.spatial.conv", CONVOLUTION)
-        rules += _module(f"{theirs}.tcn.0", f"{ours}.temporal.0", NORM)
-        rules += _module(f"{theirs}.tcn.2", f"{ours}.temporal.2", CONVOLUTION)
-        rules += _module(f"{theirs}.tcn.3", f"{ours}.temporal.3", NORM)
-        rules += _module(f"{theirs}.residual.0", f"{ours}.residual.0", CONVOLUTION)
-        rules += _module(f"{theirs}.residual.1", f"{ours}.residual.1", NORM)
+        rules += _module(f"{theirs}.tcn.0", f"{ours}.spatial_norm", NORM)
+        rules += _module(f"{theirs}.tcn.2", f"{ours}.temporal.conv", CONVOLUTION)
+        rules += _module(f"{theirs}.tcn.3", f"{ours}.temporal.norm", NORM)
+        rules += _module(f"{theirs}.residual.0", f"{ours}.residual.conv", CONVOLUTION)
+        rules += _module(f"{theirs}.residual.1", f"{ours}.residual.norm", NORM)
     for b in range(BLOCKS):
         rules += _tensor(f"edge_importance.{b}", f"backbone.edge_importance.{b}")
     rules += _module("fcn", "head", ("weight",), "squeeze")
@@ -73,8 +87,8 @@ def _ctrgcn_block(theirs: str, ours: str) -> list[Rule]:
     return [
         *_tensor(f"{theirs}.gcn1.PA", f"{ours}.spatial.conv.adjacency"),
         *_module(f"{theirs}.gcn1.bn", f"{ours}.spatial.norm", NORM),
-        *_module(f"{theirs}.gcn1.down.0", f"{ours}.spatial.residual.0", CONVOLUTION),
-        *_module(f"{theirs}.gcn1.down.1", f"{ours}.spatial.residual.1", NORM),
+        *_module(f"{theirs}.gcn1.down.0", f"{ours}.spatial.residual.conv", CONVOLUTION),
+        *_module(f"{theirs}.gcn1.down.1", f"{ours}.spatial.residual.norm", NORM),
         *_module(f"{theirs}.residual.conv", f"{ours}.residual.conv", CONVOLUTION),
         *_module(f"{theirs}.residual.bn", f"{ours}.residual.norm", NORM),
     ]
@@ -100,15 +114,14 @@ def _ctrgcn() -> list[Rule]:
         rules += _module(f"{graph}.convs.{{k}}.conv3", f"{conv}.value", CONVOLUTION, "rows")
         rules += _module(f"{graph}.convs.{{k}}.conv4", f"{conv}.expand", CONVOLUTION, "rows")
         branch, time = f"{theirs}.tcn1.branches", f"{ours}.temporal"
-        for i in (0, 1, 2):
-            rules += _module(f"{branch}.{i}.0", f"{time}.reduce.{i}.0", CONVOLUTION)
-            rules += _module(f"{branch}.{i}.1", f"{time}.reduce.{i}.1", NORM)
+        # Theirs has a module for each of four branches; ours one for what they have in common.
+        reduce = [f"{branch}.0.0", f"{branch}.1.0", f"{branch}.2.0", f"{branch}.3.0"]
+        ends = [f"{branch}.0.3.bn", f"{branch}.1.3.bn", f"{branch}.2.4", f"{branch}.3.1"]
+        rules += _modules(reduce, f"{time}.reduce", CONVOLUTION)
+        rules += _modules([f"{branch}.{i}.1" for i in (0, 1, 2)], f"{time}.reduce_norm", NORM)
+        rules += _modules(ends, f"{time}.norm", NORM)
         for i in (0, 1):
-            rules += _module(f"{branch}.{i}.3.conv", f"{time}.dilated.{i}.conv", CONVOLUTION)
-            rules += _module(f"{branch}.{i}.3.bn", f"{time}.dilated.{i}.norm", NORM)
-        rules += _module(f"{branch}.2.4", f"{time}.maximum.1", NORM)
-        rules += _module(f"{branch}.3.0", f"{time}.point.0", CONVOLUTION)
-        rules += _module(f"{branch}.3.1", f"{time}.point.1", NORM)
+            rules += _module(f"{branch}.{i}.3.conv", f"{time}.dilated.{i}", CONVOLUTION)
     return rules
 
 

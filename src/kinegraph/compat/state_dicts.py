@@ -126,7 +126,7 @@ def _absent_parts(rules: Iterable[Rule], state: Mapping[str, Tensor]) -> set[str
 def _join(rule: Rule, tensors: list[Tensor]) -> Tensor:
     try:
         match rule.join:
-            case "same":
+            case "same" | "shared":
                 return tensors[0]
             case "squeeze":
                 return tensors[0].flatten(1)  # (K, F, 1, 1) -> (K, F)
@@ -145,6 +145,8 @@ def _split(rule: Rule, tensor: Tensor) -> list[Tensor]:
     match rule.join:
         case "same":
             return [tensor]
+        case "shared":
+            return [tensor] * len(rule.theirs)
         case "squeeze":
             return [tensor[:, :, None, None]]
         case "stack":

@@ -1,4 +1,4 @@
-"""Convolutions over time, on rows (R, C, T, V)."""
+"""Convolutions over time, on rows (R, C, T, V), each with its norm and what follows it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from kinegraph.nn.init import kaiming_fan_out, normal
 from kinegraph.nn.norm import BatchNorm
@@ -29,14 +30,24 @@ class TemporalConv(nn.Module):
         self.norm = BatchNorm(channels)
         kaiming_fan_out(self.conv)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(R, C_in, T, V) -> (R, C, T', V)."""
-        y: Tensor = self.norm(self.conv(x))
+    def forward(
+        self,
+        x: Tensor,
+        weight: Tensor | None = None,
+        *,
+        residual: Tensor | None = None,
+        relu: bool = False,
+    ) -> Tensor:
+        """(R, C_in, T, V), weights and residual as in `BatchNorm` -> (R, C, T', V)."""
+        y: Tensor = self.norm(self.conv(x), weight, residual=residual, relu=relu)
         return y
 
 
 class MultiScaleTemporalConv(nn.Module):
     """Four branches side by side: two dilated convolutions, a maximum, and a 1x1 convolution.
+
+    The branches begin with a 1x1 convolution each, which are one product here, and end with a
+    norm each, which are one norm here.
 
     Source: Chen et al., CTR-GCN (ICCV 2021), section 3.4, after MS-G3D (CVPR 2020).
     """
@@ -50,28 +61,53 @@ class MultiScaleTemporalConv(nn.Module):
         dilations: Sequence[int] = (1, 2),
     ) -> None:
         super().__init__()
-        width = channels // (len(dilations) + 2)
-        self.reduce = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(in_channels, width, 1), BatchNorm(width), nn.ReLU())
-            for _ in range(len(dilations) + 1)
-        )
+        self.stride = stride
+        branches = len(dilations) + 2
+        self.width = channels // branches
+        self.reduce = nn.Conv2d(in_channels, branches * self.width, 1)
+        self.reduce_norm = BatchNorm((branches - 1) * self.width)  # the last branch has none here
         self.dilated = nn.ModuleList(
-            TemporalConv(width, width, kernel, stride, dilation) for dilation in dilations
+            nn.Conv2d(
+                self.width,
+                self.width,
+                (kernel, 1),
+                stride=(stride, 1),
+                padding=((kernel - 1) * dilation // 2, 0),
+                dilation=(dilation, 1),
+            )
+            for dilation in dilations
         )
-        self.maximum = nn.Sequential(
-            nn.MaxPool2d((3, 1), stride=(stride, 1), padding=(1, 0)), BatchNorm(width)
-        )
-        self.point = nn.Sequential(
-            nn.Conv2d(in_channels, width, 1, stride=(stride, 1)), BatchNorm(width)
-        )
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                kaiming_fan_out(module)
-            elif isinstance(module, BatchNorm):
-                normal(module.weight, 0.02, mean=1.0)
+        self.norm = BatchNorm(branches * self.width)
+        kaiming_fan_out(self.reduce, subsets=branches)
+        for conv in self.dilated:
+            assert isinstance(conv, nn.Conv2d)
+            kaiming_fan_out(conv)
+        for norm in (self.reduce_norm, self.norm):
+            normal(norm.weight, 0.02, mean=1.0)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(R, C_in, T, V) -> (R, C, ceil(T / stride), V)."""
-        branches = [*self.dilated, self.maximum]
-        reduced = [branch(reduce(x)) for reduce, branch in zip(self.reduce, branches, strict=True)]
-        return torch.cat((*reduced, self.point(x)), dim=1)
+    def forward(
+        self,
+        x: Tensor,
+        weight: Tensor | None = None,
+        *,
+        residual: Tensor | None = None,
+        relu: bool = False,
+    ) -> Tensor:
+        """(R, C_in, T, V), weights and residual as in `BatchNorm` -> (R, C, T', V)."""
+        reduced = self.reduce(x)  # (R, 4*W, T, V)
+        y: Tensor = self.norm(self._branches(reduced, weight), weight, residual=residual, relu=relu)
+        return y
+
+    def _branches(self, reduced: Tensor, weight: Tensor | None) -> Tensor:
+        """(R, 4*W, T, V) -> (R, 4*W, T', V): what each branch does over time."""
+        point = reduced[:, self.reduce_norm.num_features :]
+        head = self.reduce_norm(reduced[:, : -self.width], weight, relu=True)
+        *dilated, maximum = head.chunk(len(self.dilated) + 1, dim=1)
+        return torch.cat(
+            (
+                *(conv(part) for conv, part in zip(self.dilated, dilated, strict=True)),
+                functional.max_pool2d(maximum, (3, 1), (self.stride, 1), (1, 0)),
+                point[:, :, :: self.stride],
+            ),
+            dim=1,
+        )

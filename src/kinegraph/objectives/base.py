@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from kinegraph.batch import Batch
+from kinegraph.nn.persons import Rows
 
 
 class Objective(nn.Module):
@@ -20,12 +21,12 @@ class Objective(nn.Module):
         """Return the scalar ``loss`` and its named parts, all of them tensors on the device."""
         raise TypeError("Objective is a base class: use one of its methods")
 
-    def logits(self, x: Tensor, present: Tensor | None = None) -> Tensor:
-        """Score clips: (N, C, T, V, M) and (N, M) -> (N, classes)."""
+    def logits(self, x: Tensor, present: Tensor | Rows | None = None) -> Tensor:
+        """Score clips: (N, C, T, V, M) and (N, M) or rows -> (N, classes)."""
         raise TypeError("Objective is a base class: use one of its methods")
 
-    def embed(self, x: Tensor, present: Tensor | None = None) -> Tensor:
-        """Describe clips by a feature: (N, C, T, V, M) and (N, M) -> (N, F)."""
+    def embed(self, x: Tensor, present: Tensor | Rows | None = None) -> Tensor:
+        """Describe clips by a feature: (N, C, T, V, M) and (N, M) or rows -> (N, F)."""
         raise TypeError("Objective is a base class: use one of its methods")
 
     def after_step(self) -> None:

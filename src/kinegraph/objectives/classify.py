@@ -11,6 +11,7 @@ from torch.nn import functional
 from kinegraph.backbones.base import Backbone
 from kinegraph.batch import Batch
 from kinegraph.nn.init import normal
+from kinegraph.nn.persons import Rows, rows_of
 from kinegraph.objectives.base import Objective
 
 
@@ -50,7 +51,7 @@ class Classify(Objective):
     def forward(self, *batches: Batch) -> dict[str, Tensor]:
         """Return ``loss`` (mean cross-entropy) and ``accuracy`` of one view."""
         (batch,) = batches
-        logits = self.logits(batch.x, batch.present)
+        logits = self.logits(batch.x, batch.people)
         loss = functional.cross_entropy(
             logits.float(), batch.label, label_smoothing=self.label_smoothing
         )
@@ -58,11 +59,12 @@ class Classify(Objective):
             accuracy = (logits.argmax(1) == batch.label).float().mean()
         return {"loss": loss, "accuracy": accuracy}
 
-    def logits(self, x: Tensor, present: Tensor | None = None) -> Tensor:
+    def logits(self, x: Tensor, present: Tensor | Rows | None = None) -> Tensor:
         """(N, C, T, V, M) -> (N, classes)."""
         return self.head(self.dropout(self.embed(x, present)))  # type: ignore[no-any-return]
 
-    def embed(self, x: Tensor, present: Tensor | None = None) -> Tensor:
+    def embed(self, x: Tensor, present: Tensor | Rows | None = None) -> Tensor:
         """(N, C, T, V, M) -> (N, F), the pooled feature."""
-        pooled: Tensor = self.backbone(x, None if self.count_absent else present).pooled
+        rows = rows_of(x, present, count_absent=self.count_absent)
+        pooled: Tensor = self.backbone(x, rows).pooled
         return pooled

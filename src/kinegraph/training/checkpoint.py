@@ -30,7 +30,7 @@ from kinegraph.objectives.base import Objective
 from kinegraph.recipe import Recipe, parse_recipe
 from kinegraph.skeleton import Skeleton
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 HEADER = "kinegraph"
 LARGEST = 2**31  # no honest count of epochs or steps is larger
 
