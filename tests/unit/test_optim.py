@@ -8,8 +8,10 @@ import torch
 from kinegraph.recipe import OptimConfig, ScheduleConfig
 from kinegraph.training.optim import (
     MovingAverage,
+    align_gradients,
     build_optimizer,
     learning_rate,
+    like,
     set_learning_rate,
 )
 
@@ -72,3 +74,44 @@ def test_moving_average_by_hand() -> None:
     assert average.steps == 3
     assert module.weight.item() == 2.0
     assert not average.state["weight"].requires_grad
+
+
+def test_fused_optimisers_keep_their_rate_in_one_tensor() -> None:
+    weight = torch.nn.Parameter(torch.ones(3))
+    for name in ("sgd", "adamw"):
+        config = OptimConfig.model_validate({"name": name, "lr": 0.3})
+        optimizer = build_optimizer([weight], config, fused=True)
+        rate = optimizer.param_groups[0]["lr"]
+        set_learning_rate(optimizer, 0.25)
+        assert optimizer.param_groups[0]["lr"] is rate
+        assert rate.item() == 0.25
+        assert optimizer.param_groups[0]["fused"]
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_gradients_take_the_strides_of_their_weights(fused: bool) -> None:
+    point = torch.nn.Parameter(torch.randn(4, 3, 1, 1))
+    wide = torch.nn.Parameter(torch.randn(4, 3, 5, 1))
+    optimizer = build_optimizer([point, wide], OptimConfig(), fused=fused)
+    for weight in (point, wide):
+        grad = torch.randn_like(weight, memory_format=torch.channels_last)
+        assert grad.stride() != weight.stride()
+        weight.grad = grad
+    before = [point.grad.clone(), wide.grad.clone()]  # type: ignore[union-attr]
+    memory = point.grad.data_ptr()  # type: ignore[union-attr]
+    align_gradients(optimizer)
+    for weight, grad in zip((point, wide), before, strict=True):
+        assert weight.grad is not None
+        assert torch.equal(weight.grad, grad)
+        assert (weight.grad.stride() == weight.stride()) == fused
+    assert point.grad is not None
+    assert point.grad.data_ptr() == memory  # only seen differently
+
+
+def test_like_keeps_numbers_and_type() -> None:
+    tensor = torch.arange(24, dtype=torch.float64).view(2, 3, 4, 1)
+    model = torch.empty(2, 3, 4, 1).contiguous(memory_format=torch.channels_last)
+    taken = like(tensor, model)
+    assert torch.equal(taken, tensor)
+    assert taken.stride() == model.stride()
+    assert taken.dtype == torch.float64

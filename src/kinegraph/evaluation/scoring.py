@@ -45,7 +45,7 @@ def score_clips(
             torch.autocast(loader.device.type, dtype=autocast, enabled=autocast is not None),
         ):
             for done, (batch,) in enumerate(loader.epoch(), start=1):
-                logits.append(objective.logits(batch.x, batch.present).float())
+                logits.append(objective.logits(batch.x, batch.people).float())
                 shown.update(done)
                 if after_batch is not None:
                     after_batch()

@@ -108,10 +108,10 @@ def scoring_type(checkpoint: Checkpoint, device: torch.device) -> torch.dtype | 
     compute in it natively: float32 is then both quicker and more precise.
     """
     asked = checkpoint.recipe.training.precision
-    trained = str(checkpoint.progress.get("precision", asked)) if asked == "auto" else asked
-    if asked == "auto" and not (trained == "bf16" and computes_bf16(device)):
-        return None
-    dtype: torch.dtype | None = autocast_type(trained)
+    if asked == "auto":
+        native = checkpoint.progress.get("precision") == "bf16" and computes_bf16(device)
+        return torch.bfloat16 if native else None
+    dtype: torch.dtype | None = autocast_type(asked)
     return dtype
 
 
