@@ -30,7 +30,7 @@ def motion(joints: Tensor, skeleton: Skeleton) -> Tensor:
     """Next frame minus this one; the last frame becomes zero. Shape (..., T, V, C) as given."""
     moved = torch.empty_like(joints)
     torch.sub(joints[..., 1:, :, :], joints[..., :-1, :, :], out=moved[..., :-1, :, :])
-    moved[..., -1, :, :] = 0
+    moved[..., -1, :, :].zero_()
     return _positions_only(joints, moved, skeleton)
 
 
