@@ -18,7 +18,8 @@ from torch import Tensor
 
 from kinegraph.batch import Batch
 from kinegraph.data.reader import TrackReader
-from kinegraph.data.transfer import carried, prefetch, upload
+from kinegraph.data.transfer import carried, prefetch, upload, upload_parts
+from kinegraph.nn.persons import Rows, plan_rows
 from kinegraph.transforms.pipeline import Pipeline
 
 MAX_TURNS = 1 << 20  # occurrences of a clip in one epoch that have draws of their own
@@ -32,6 +33,10 @@ class Part(NamedTuple):
 
     rows: NDArray[np.int64]
     turns: NDArray[np.int64]
+
+
+# One batch for each view, and whether its absent people need not be zero
+_Made = list[tuple[Batch, bool]]
 
 
 class ClipLoader:
@@ -54,6 +59,9 @@ class ClipLoader:
         balanced: Whether every class is drawn equally often, whatever its number of clips.
         device: Where batches end.
         ahead: Batches that a thread makes in advance; 0: they are made when they are asked for.
+        count_absent: Whether absent people count as people (``quirks: original``); decides with
+            the people of a clip which rows the network gets.
+        row_multiple: The number of rows is filled up to a multiple of this, see `plan_rows`.
     """
 
     def __init__(
@@ -72,6 +80,8 @@ class ClipLoader:
         balanced: bool = False,
         device: torch.device | str = "cpu",
         ahead: int = 0,
+        count_absent: bool = False,
+        row_multiple: int = 1,
     ) -> None:
         self.reader = reader
         self.labels = torch.from_numpy(np.asarray(labels, dtype=np.int64))
@@ -85,6 +95,8 @@ class ClipLoader:
         self.balanced = balanced
         self.device = torch.device(device)
         self.ahead = ahead
+        self.count_absent = count_absent
+        self.row_multiple = row_multiple
 
     @property
     def clips_per_epoch(self) -> int:
@@ -117,7 +129,8 @@ class ClipLoader:
             rows: Rows of the store, on the host.
             epoch: What the draws depend on: one number, or (N,) one for each clip, on the host.
         """
-        batches = self._together(rows, epoch)
+        made = self._together(rows, epoch)
+        batches = self._part(made, slice(None), rows.numpy())
         return batches if self._stays else tuple(batch.to(self.device) for batch in batches)
 
     @property
@@ -144,13 +157,36 @@ class ClipLoader:
             rows = torch.from_numpy(np.concatenate([part.rows for part in group]))
             turns = torch.from_numpy(np.concatenate([part.turns for part in group]))
             # Every occurrence of a clip in an epoch has draws of its own.
-            together = self._together(rows, epoch * MAX_TURNS + turns)
+            made = self._together(rows, epoch * MAX_TURNS + turns)
             end = 0
             for part in group:
                 end, start = end + len(part.rows), end
-                yield tuple(_cut(batch, slice(start, end)) for batch in together)
+                yield self._part(made, slice(start, end), part.rows)
 
-    def _together(self, rows: Tensor, epoch: int | Tensor) -> tuple[Batch, ...]:
+    def _part(self, made: _Made, clips: slice, rows: NDArray[np.int64]) -> tuple[Batch, ...]:
+        """Return some clips of what was made together, as views, and the people that are rows."""
+        plans = {filled: self._plan(rows, filled) for filled in {filled for _, filled in made}}
+        return tuple(
+            replace(
+                batch,
+                x=batch.x[clips],
+                label=batch.label[clips],
+                index=batch.index[clips],
+                present=batch.present[clips],
+                rows=plans[filled],
+            )
+            for batch, filled in made
+        )
+
+    def _plan(self, rows: NDArray[np.int64], filled: bool) -> Rows:
+        """Decide on the host which people of clips become rows; as `rows_of` would on a device."""
+        present = self.reader.present[rows]
+        if present.all() or (self.count_absent and filled):
+            return Rows(clips=present.shape[0], persons=present.shape[1])
+        plan = plan_rows(present, share_absent=self.count_absent, multiple=self.row_multiple)
+        return upload_parts(plan, self.reader.joints.device)
+
+    def _together(self, rows: Tensor, epoch: int | Tensor) -> _Made:
         """Return clips as one batch for each view, where the reader's joints are."""
         device = self.reader.joints.device
         index, label = upload(rows, device), upload(self.labels[rows], device)
@@ -158,13 +194,14 @@ class ClipLoader:
         if isinstance(epoch, Tensor):
             epoch = upload(epoch, device)
         tracks = self.reader.read(rows)
-        batches = []
+        made = []
         # Whoever asks may be computing in half precision; joints are never made in it.
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
             for view, pipeline in enumerate(self.pipelines):
                 fixed = pipeline(tracks, seed=self.seed, epoch=epoch, index=index, view=view)
-                batches.append(Batch(x=fixed.dense(), label=label, index=index, present=present))
-        return tuple(batches)
+                batch = Batch(x=fixed.dense(), label=label, index=index, present=present)
+                made.append((batch, fixed.filled))
+        return made
 
     def _order(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the rows of an epoch in order, and for each how often it has occurred before."""
@@ -195,14 +232,3 @@ class ClipLoader:
             decks.append(deck[:share])
         dealt = np.stack(decks, axis=1).reshape(-1)[:total]
         return dealt[random.permutation(total)]
-
-
-def _cut(batch: Batch, clips: slice) -> Batch:
-    """Return some clips of a batch, as views."""
-    return replace(
-        batch,
-        x=batch.x[clips],
-        label=batch.label[clips],
-        index=batch.index[clips],
-        present=batch.present[clips],
-    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from queue import Empty, Queue
 from threading import Event, Thread
 from typing import Any, Generic, TypeVar
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from kinegraph.batch import Batch
+from kinegraph.training.structure import tensors_of, with_tensors
 
 Item = TypeVar("Item")
 SECONDS_BETWEEN_LOOKS = 0.05  # while a thread is being stopped
@@ -31,6 +32,11 @@ def upload(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type == "cuda":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
+
+
+def upload_parts(value: Item, device: torch.device) -> Item:
+    """Return a batch, or its rows, with every tensor in it copied as `upload` does."""
+    return with_tensors(value, (upload(tensor, device) for tensor in tensors_of(value)))
 
 
 @dataclass(frozen=True)
@@ -102,20 +108,10 @@ def carried(made: Iterator[tuple[Batch, ...]], device: torch.device) -> Iterator
         aside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         for batches in made:
             with torch.cuda.stream(aside):
-                there = tuple(_pinned(batch).to(device) for batch in batches)
+                there = upload_parts(batches, device)
             using = torch.cuda.current_stream(device)
             using.wait_stream(aside)
-            for batch in there:
-                # Their memory belongs to the stream that copied: it must know who else uses it.
-                for tensor in _tensors(batch):
-                    tensor.record_stream(using)
+            for tensor in tensors_of(there):
+                # Its memory belongs to the stream that copied, which must know who else uses it.
+                tensor.record_stream(using)
             yield there
-
-
-def _tensors(batch: Batch) -> list[Tensor]:
-    return [batch.x, batch.label, batch.index, batch.present]
-
-
-def _pinned(batch: Batch) -> Batch:
-    x, label, index, present = (tensor.pin_memory() for tensor in _tensors(batch))
-    return replace(batch, x=x, label=label, index=index, present=present)

@@ -72,6 +72,7 @@ class RunData:
             balanced=training.balanced,
             device=device,
             ahead=self._ahead(device),
+            count_absent=self.recipe.original,
         )
         if len(loader) == 0:
             raise RecipeError(
@@ -93,6 +94,7 @@ class RunData:
             seed=self.recipe.seed,
             device=device,
             ahead=self._ahead(device),
+            count_absent=self.recipe.original,
         )
 
     def reader_for(self, device: torch.device) -> TrackReader:
