@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from kinegraph.kernels.aggregate_launch import power, precision
 from kinegraph.kernels.dispatch import register_kernel, use_kernels
 
 KERNEL = "aggregation"
-MOST_JOINTS, MOST_RELATION = 64, 64  # what the registers of one program can hold
+# What compiles for every device without spilling many registers.
+MOST_JOINTS, MOST_CELLS, MOST_FLOAT32_JOINTS = 64, 1024, 32
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def aggregate(value: Tensor, base: Tensor, refinement: Refinement | None = None)
         (R, C, T, U) in the dtype of ``value``; channels last in memory where those of ``value``
         are.
     """
-    if _fits(value, value.shape[-1], base, refinement):
+    if _fits(value, base, refinement):
         from kinegraph.kernels import aggregate_operators as operators
 
         out: Tensor = operators.aggregate(
@@ -94,16 +96,18 @@ def project_and_aggregate(
         (R, C, T, U), channels last in memory if the kernel has made it.
     """
     weight = weight.flatten(1)  # (K*C, C_in)
-    if _fits(x, x.shape[-1], base, refinement):
+    dtype = x.dtype
+    if torch.is_autocast_enabled(x.device.type) and dtype != torch.float64:
+        dtype = torch.get_autocast_dtype(x.device.type)
+    x, weight = x.to(dtype), weight.to(dtype)
+    bias = None if bias is None else bias.to(dtype)
+    if _fits(x, base, refinement):
         from kinegraph.kernels import aggregate_operators as operators
 
-        dtype = x.dtype
-        if torch.is_autocast_enabled(x.device.type):
-            dtype = torch.get_autocast_dtype(x.device.type)
         out: Tensor = operators.project_and_aggregate(
-            x.to(dtype),
-            weight.to(dtype),
-            None if bias is None else bias.to(dtype),
+            x,
+            weight,
+            bias,
             base,
             *(refinement.tensors() if refinement else NONE),
         )
@@ -115,13 +119,15 @@ def project_and_aggregate(
     return aggregate_reference(value, base, refinement)
 
 
-def _fits(x: Tensor, joints: int, base: Tensor, refinement: Refinement | None) -> bool:
-    """Whether the kernel takes these sizes, dtypes and this device."""
-    if max(joints, base.shape[2]) > MOST_JOINTS:
-        return False
-    if refinement is not None and refinement.query.shape[2] > MOST_RELATION:
-        return False
-    return use_kernels(KERNEL, x)
+def _fits(x: Tensor, base: Tensor, refinement: Refinement | None) -> bool:
+    """Whether there is a kernel for these sizes, this dtype and this device."""
+    joints = max(base.shape[2:])
+    if refinement is None:
+        fits = joints <= MOST_JOINTS
+    else:
+        cells = power(joints) * power(refinement.query.shape[2])
+        fits = cells <= MOST_CELLS and (x.dtype.itemsize == 2 or joints <= MOST_FLOAT32_JOINTS)
+    return fits and use_kernels(KERNEL, x)
 
 
 def aggregate_reference(
@@ -157,25 +163,37 @@ def _random_case(device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor, 
 
 
 def check_aggregation(device: torch.device) -> float:
-    """Compare kernel and plain operations on a device: values and all gradients.
+    """Compare the kernels on a device with plain operations in float64: values, all gradients.
 
     Returns:
-        The largest difference, relative to the largest number of the same tensor.
+        The largest difference, relative to the largest number of the same tensor. Of products
+        that are rounded more than float32 is, only a part counts.
     """
+    rounded = 4 if precision(torch.float32) == "tf32" else 1
+    return max(
+        _largest_difference(device, torch.float32) / rounded,
+        _largest_difference(device, torch.bfloat16) / 32,
+    )
+
+
+def _largest_difference(device: torch.device, dtype: torch.dtype) -> float:
     from kinegraph.kernels import aggregate_operators as operators
 
     worst = 0.0
-    x, weight, bias, base, refinement = _random_case(device)
+    *projected, base, refinement = _random_case(device)
+    projected = [tensor.detach().to(dtype).requires_grad_() for tensor in projected]
     for chosen in (None, refinement):
         made_of = (base, *(chosen.tensors() if chosen else NONE))
-        inputs = [x, weight, bias, *(tensor for tensor in made_of if tensor is not None)]
-        fused = operators.project_and_aggregate(x, weight, bias, *made_of)
+        inputs = [*projected, *(tensor for tensor in made_of if tensor is not None)]
+        fused = operators.project_and_aggregate(*projected, *made_of)
+        x, weight, bias = (tensor.double() for tensor in projected)
+        precise = Refinement(*(part.double() for part in chosen.tensors())) if chosen else None
         value = operators.project(x, weight, bias, base.shape[1])
-        plain = aggregate_reference(value, base, chosen)
-        gradient = torch.cos(plain.detach())
+        plain = aggregate_reference(value, base.double(), precise)
+        gradient = torch.cos(plain.detach()).to(dtype)
         pairs = zip(
             (fused, *torch.autograd.grad(fused, inputs, gradient)),
-            (plain, *torch.autograd.grad(plain, inputs, gradient)),
+            (plain, *torch.autograd.grad(plain, inputs, gradient.double())),
             strict=True,
         )
         worst = max(worst, *(relative_difference(one, other) for one, other in pairs))

@@ -10,19 +10,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from kinegraph.kernels.dispatch import interpreted
+
 PROGRAMS = 1024  # of the topology's gradient, at least if rows allow: enough to fill a GPU
-WARPS = 8
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """Sizes of the tiles that one program works on, all powers of two, 16 or more."""
+    """Sizes of the tiles that one program works on, powers of two, 16 or more; and its warps."""
 
     channels: int
     frames: int
     targets: int
     sources: int
     relation: int
+    warps: int
 
 
 def power(number: int) -> int:
@@ -31,20 +33,30 @@ def power(number: int) -> int:
 
 
 def mixing_blocks(
-    channels: int, frames: int, sources: int, relation: int, dtype: torch.dtype
+    channels: int, frames: int, sources: int, relation: int, summed: int, dtype: torch.dtype
 ) -> Blocks:
-    """Choose tiles for `mix_kernel`.
+    """Choose tiles for `mix_kernel`, the largest that compile without spilling much.
 
     The price of a program is the topology that it makes: many frames and many channels share it.
     """
-    frame_block = min(power(frames), 64 if dtype.itemsize == 2 else 16)
-    wide = frame_block <= 32 and channels > 16 and sources <= 32 and dtype.itemsize == 2
-    return Blocks(32 if wide else 16, frame_block, 16, power(sources), power(relation))
+    sources, relation = power(sources), power(relation)
+    if dtype.itemsize > 2:
+        return Blocks(16, 16, 16, sources, relation, warps=8 if sources <= 32 else 16)
+    frame_block = min(power(frames), 2048 // sources)
+    channel_block = 32 if frame_block * sources <= 1024 and channels > 16 else 16
+    return Blocks(channel_block, frame_block, 16, sources, relation, 16 if summed > 1 else 8)
 
 
-def gradient_blocks(frames: int, sources: int, relation: int) -> Blocks:
-    """Choose tiles for `topology_gradient_kernel`, which keeps much in registers."""
-    return Blocks(16, min(power(frames), 32), 16, power(sources), power(relation))
+def gradient_blocks(frames: int, sources: int, relation: int, dtype: torch.dtype) -> Blocks:
+    """Choose tiles for `topology_gradient_kernel`, which keeps much in registers.
+
+    A relation of no channels stands for no refinement.
+    """
+    sources, padded = power(sources), power(relation)
+    size = sources * padded * (dtype.itemsize // 2)
+    warps = 4 if size <= 512 else 8 if size <= 1024 else 16
+    frame_block = min(power(frames), 1024 // sources if relation else 16)
+    return Blocks(16, frame_block, 16, sources, padded, warps)
 
 
 def precision(dtype: torch.dtype) -> str:
@@ -53,8 +65,16 @@ def precision(dtype: torch.dtype) -> str:
     Beside values in half precision TF32 loses nothing; otherwise the caller has decided, as for
     every other product on CUDA.
     """
-    half = dtype.itemsize == 2
-    return "tf32" if half or torch.backends.cuda.matmul.allow_tf32 else "ieee"
+    matmul = torch.backends.cuda.matmul
+    # Reading the older of the two switches fails where the newer one has been set.
+    newer = hasattr(matmul, "fp32_precision")
+    chosen = matmul.fp32_precision == "tf32" if newer else matmul.allow_tf32
+    return "tf32" if dtype.itemsize == 2 or chosen else "ieee"
+
+
+def native(dtype: torch.dtype) -> bool:
+    """Whether to use instructions for half precision, which the interpreter does not have."""
+    return dtype.itemsize == 2 and not interpreted()
 
 
 def channels_last(value: Tensor) -> bool:
@@ -100,8 +120,9 @@ def mix(
 
     rows, _, channels, frames, sources = values.shape
     targets, subsets = mixed.shape[4], base.shape[1]
-    relation = 1 if left is None else left.shape[2]
-    blocks = mixing_blocks(channels, frames, sources, relation, values.dtype)
+    relation = 0 if left is None else left.shape[2]
+    summed = subsets // mixed.shape[1]
+    blocks = mixing_blocks(channels, frames, sources, relation, summed, values.dtype)
     programs = rows * -(-frames // blocks.frames) * -(-channels // blocks.channels)
     programs *= -(-targets // blocks.targets)
     mix_kernel[(programs, mixed.shape[1])](
@@ -111,11 +132,12 @@ def mix(
         values.stride(0), values.stride(1) if values.shape[1] > 1 else 0, *values.stride()[2:],
         base.stride(0) if base.shape[0] > 1 else 0, *base.stride()[1:],
         *mixed.stride(),
-        SUMMED=subsets // mixed.shape[1], SIGN=sign, REFINED=left is not None,
+        SUMMED=summed, SIGN=sign, REFINED=left is not None,
+        NATIVE=native(values.dtype),
         PRECISION=precision(values.dtype),
         BLOCK_C=blocks.channels, BLOCK_T=blocks.frames, BLOCK_J=blocks.targets,
         PADDED_S=blocks.sources, PADDED_Q=blocks.relation,
-        num_warps=WARPS, num_stages=1,
+        num_warps=blocks.warps, num_stages=1,
     )  # fmt: skip
 
 
@@ -139,8 +161,8 @@ def topology_gradient(
     """
     rows, subsets, channels, frames, sources = values.shape
     targets = gradient.shape[3]
-    relation = 1 if query is None else query.shape[2]
-    blocks = gradient_blocks(frames, sources, relation)
+    relation = 0 if query is None else query.shape[2]
+    blocks = gradient_blocks(frames, sources, relation, values.dtype)
     channel_blocks = -(-channels // blocks.channels)
     target_blocks = -(-targets // blocks.targets)
     # Nothing here asks the device for its size: the same rows are added up everywhere.
@@ -167,10 +189,11 @@ def topology_gradient(
             base_parts, query_parts, key_parts, expand_parts, bias_parts,
             rows, rows_each, channels, frames, sources, targets, relation, subsets,
             *gradient.stride(), *values.stride(),
-            BASE_PER_ROW=base_per_row, REFINED=refined, PRECISION=precision(values.dtype),
+            BASE_PER_ROW=base_per_row, REFINED=refined, NATIVE=native(values.dtype),
+        PRECISION=precision(values.dtype),
             BLOCK_C=blocks.channels, BLOCK_T=blocks.frames, BLOCK_J=blocks.targets,
             PADDED_S=blocks.sources, PADDED_Q=blocks.relation,
-            num_warps=WARPS, num_stages=1,
+            num_warps=blocks.warps, num_stages=1,
         )  # fmt: skip
     base = base_parts.sum(1) if base_per_row else base_parts.sum((0, 1))[None]
     if not refined:
