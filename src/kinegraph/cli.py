@@ -64,6 +64,7 @@ VERBS: dict[str, Verb] = {
     "ensemble": Verb("add the scores of several streams", "ensemble"),
     "predict": Verb("recognise the action in recordings", "predict"),
     "show": Verb("draw a clip or a layout", "show"),
+    "reproduce": Verb("repeat a published result: its runs, its ensemble, a verdict", "reproduce"),
 }
 
 USAGE = """\
@@ -173,7 +174,7 @@ def run_verb(name: str, words: list[str]) -> int:
         from kinegraph.commands.overrides import override_keys, show_recipe_help, split_overrides
 
         words, overrides = split_overrides(words, model)
-        if show_recipe_help(name, words, overrides):
+        if "recipe" in model.model_fields and show_recipe_help(name, words, overrides):
             return 0
         arguments = parse(name, verb.summary, model, words, further=override_keys())
         arguments = arguments.model_copy(update={"overrides": tuple(overrides)})

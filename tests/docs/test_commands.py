@@ -14,6 +14,7 @@ from kinegraph.catalogue import KINDS
 from kinegraph.cli import VERBS, main
 from kinegraph.recipe import load_recipe, recipe_class
 from kinegraph.registry import Config
+from kinegraph.reproduction.plan import load_plan
 
 from .documents import DOCUMENTS, ROOT, Command, blocks, commands
 
@@ -49,8 +50,11 @@ def complaint(
 
 
 def _check_recipe(arguments: Any) -> int:
-    """Do what a verb does first: resolve the recipe, where it has one."""
-    if not hasattr(arguments, "overrides") or arguments.recipe is None:
+    """Do what a verb does first: resolve the recipe or the plan, where it has one."""
+    plan = getattr(arguments, "plan", None)
+    if plan is not None and not PLACEHOLDER.fullmatch(plan) and not plan.endswith(".yaml"):
+        load_plan(plan)
+    if getattr(arguments, "recipe", None) is None:
         return 0
     known = not PLACEHOLDER.fullmatch(arguments.recipe) and not arguments.recipe.endswith(".yaml")
     load_recipe(arguments.recipe if known else "ctrgcn", arguments.overrides)
@@ -78,6 +82,7 @@ def test_commands_parse(command: Command, complaint: Check) -> None:
         "train ctrgcn --backbone.name tiny",
         "train ctrgcn --plugin examples/tiny.py",
         "test RUN --baseline",
+        "reproduce ctrgcn:ucla",
         "data import arrays",
     ],
 )

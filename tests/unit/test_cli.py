@@ -81,7 +81,8 @@ def test_defects_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "words",
     [["--help"], ["list"], ["list", "recipes"], ["train", "ctrgcn", "--dry-run"],
-     ["train", "ctrgcn", "--help"], ["train", "--optim.lrr", "3", "ctrgcn"], ["test", "--foo"]],
+     ["train", "ctrgcn", "--help"], ["train", "--optim.lrr", "3", "ctrgcn"], ["test", "--foo"],
+     ["reproduce"], ["reproduce", "ctrgcn:nw-ucla", "--dry-run", "--out", "nowhere"]],
     ids=" ".join,
 )  # fmt: skip
 def test_nothing_heavy_is_imported_without_need(words: list[str]) -> None:

@@ -1,0 +1,223 @@
+"""``kinegraph reproduce``: a plan from beginning to end, stopped, gone on with, and refused."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kinegraph.cli import main
+from kinegraph.commands import reproduce
+
+PLAN = {
+    "name": "tiny:test", "title": "Tiny", "summary": "two streams", "source": "Nobody.",
+    "recipe": "tiny.yaml", "recordings": "a test", "prepare": "kinegraph data import arrays X",
+    "cost": "seconds", "device_gib": 1, "runs": {"joint": [1, 2], "bone": [1, 2]},
+    "ensembles": {"both": {"streams": ["joint", "bone"], "preset": "infogcn"}},
+    "published": [{"of": "both", "percent": [90.0], "by": "the paper"}],
+    "protocol": "somehow", "targets": {"joint": 20, "both": 100},
+}  # fmt: skip
+EPOCHS = 60  # so many that a signal comes in the middle of a run
+
+
+@pytest.fixture
+def words(
+    tmp_path: Path,
+    make_store: Callable[..., Path],
+    tiny_recipe: Callable[..., dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> list[str]:
+    """The command line of four runs of seconds, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    recipe = tiny_recipe(evaluation={"selection": "test", "every": 1}, optim={"lr": 0.01})
+    Path("tiny.yaml").write_text(yaml.safe_dump(recipe))
+    Path("plan.yaml").write_text(yaml.safe_dump(PLAN, sort_keys=False))
+    store = make_store(per_class=8).name
+    return ["reproduce", "plan.yaml", "--data.store", store, "--device", "cpu"]
+
+
+def figures(out: str) -> dict[str, Any]:
+    """What was reached, without what a clock or a stop changes."""
+    found = json.loads(Path(out, "reproduction.json").read_text())
+    for run in found["runs"]:
+        rows = Path(out, f"{run['stream']}-seed{run['seed']}", "metrics.jsonl").read_text()
+        run["losses"] = [json.loads(row)["loss"] for row in rows.splitlines()]
+        del run["seconds"]
+    return {key: found[key] for key in ("clips", "runs", "ensembles", "changed", "unfinished")}
+
+
+def stop_midway(words: list[str], run: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command and send it a control-C once a run has finished an epoch."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "kinegraph", *words],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        while not (run / "metrics.jsonl").is_file() and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+    return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+
+@pytest.mark.slow
+def test_stopped_and_gone_on_with_it_reaches_the_same(
+    words: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    words += ["--epochs", str(EPOCHS), "--side-by-side", "2"]
+    assert main([*words, "--out", "whole", "--json"]) == 0
+    out, err = capfd.readouterr()
+    assert json.loads(out) == json.loads(Path("whole/reproduction.json").read_text())
+    assert "Tiny: 4 runs, 4 to be trained; 2 at a time on" in err
+    assert "joint-seed1: finished, test " in err
+    whole = figures("whole")
+    assert [(run["stream"], run["seed"], run["epochs"]) for run in whole["runs"]] == [
+        ("joint", 1, EPOCHS), ("bone", 1, EPOCHS), ("joint", 2, EPOCHS), ("bone", 2, EPOCHS),
+    ]  # fmt: skip
+    assert whole["changed"] == [f"training.epochs {EPOCHS} instead of 2"]
+    assert [one["seed"] for one in whole["ensembles"]] == [1, 2]
+
+    stopped = stop_midway([*words, "--out", "cut"], Path("cut/joint-seed1"))
+    assert stopped.returncode == 130, stopped.stderr
+    assert "stopped by signal 2; the same command goes on" in stopped.stderr
+    rows = len(Path("cut/joint-seed1/metrics.jsonl").read_text().splitlines())
+    assert 0 < rows < EPOCHS, "it was stopped in the middle"
+    assert not Path("cut/joint-seed2").exists(), "nothing was started after the signal"
+    assert not Path("cut/reproduction.json").exists()
+    assert main([*words, "--out", "cut", "--dry-run"]) == 0
+    assert "cut/joint-seed1: to be gone on with" in capfd.readouterr().out
+    assert main([*words, "--out", "cut"]) == 0
+    assert figures("cut") == whole
+    sessions = json.loads(Path("cut/sessions.json").read_text())
+    assert [len(one["runs"]) for one in sessions] == [2, 4]
+
+    out, err = capfd.readouterr()
+    assert "2 to be gone on with, 2 to be trained" in err
+    assert "A trial, not the published schedule: training.epochs 60 instead of 2." in out
+    assert "target for both, mean of the last epochs 100.00: " in out
+    assert "resuming after" in Path("cut/logs/joint-seed1.txt").read_text()
+    for name in ("reproduction.md", "reproduction.svg", "joint-seed1/report.html"):
+        assert Path("cut", name).is_file()
+    # What the command did can be repeated with the commands that it is made of.
+    scores = [f"cut/{stream}-seed2/scores/test-last.npz" for stream in ("joint", "bone")]
+    assert main(["ensemble", *scores, "--preset", "infogcn", "--json"]) == 0
+    by_hand = json.loads(capfd.readouterr().out)["ensemble"]["top1"]
+    assert by_hand == whole["ensembles"][1]["last"]["top1"]
+
+
+@pytest.mark.slow
+def test_finished_runs_are_kept_failed_ones_named_and_others_refused(
+    words: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    words += ["--out", "out"]
+    Path("out/joint-seed1").mkdir(parents=True)
+    Path("out/joint-seed1/checkpoints").write_text("in the way")
+    assert main(["train", "tiny.yaml", "--seed", "1", "--dry-run"]) == 0
+    Path("out/joint-seed1/recipe.yaml").write_text(capfd.readouterr().out)
+    assert main([*words, "--seeds", "1"]) == 2
+    out, err = capfd.readouterr()
+    assert "joint-seed1: failed; the end of out/logs/joint-seed1.txt:\n    stgcn (" in err
+    assert "\n    kinegraph train: cannot write" in err
+    assert err.splitlines()[-1].startswith(
+        "kinegraph reproduce: 1 of 2 runs failed: joint-seed1 (kinegraph train: cannot"
+    )
+    assert "bone-seed1: finished" in err, "the other one went on"
+    assert "Not finished: joint-seed1." in out
+    found = json.loads(Path("out/reproduction.json").read_text())
+    assert [run["stream"] for run in found["runs"]] == ["bone"]
+    assert found["unfinished"] == ["joint-seed1"]
+    assert found["lacking"] == ["joint seed 2", "bone seed 2"]
+
+    checkpoint = Path("out/bone-seed1/checkpoints/last.safetensors")
+    before = checkpoint.stat().st_mtime_ns
+    one = [*words, "--streams", "bone", "--seeds", "1"]
+    assert main(one) == 0
+    assert "Tiny: 1 runs, 1 finished\n" in capfd.readouterr().err
+    assert checkpoint.stat().st_mtime_ns == before
+
+    assert main([*one, "--optim.lr", "0.03"]) == 2
+    assert "was made by another recipe: optim.lr is 0.01, wanted 0.03;" in capfd.readouterr().err
+    assert main([*one, "--optim.lr", "0.03", "--force"]) == 0
+    assert "1 to be trained anew" in capfd.readouterr().err
+    assert yaml.safe_load(Path("out/bone-seed1/recipe.yaml").read_text())["optim"]["lr"] == 0.03
+
+
+def test_plans_are_listed_with_what_they_take(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce"]) == 0
+    text = capsys.readouterr().out
+    for part in (
+        "ctrgcn:nw-ucla: ", "needs    Northwestern-UCLA", "11: joint x 5, bone x 2",
+        "four streams 96.5 (the paper)", "targets  joint 92.5, four streams 94.5",
+    ):  # fmt: skip
+        assert part in text
+    assert main(["reproduce", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["targets"]["joint"] == 92.5
+
+
+def test_a_dry_run_needs_no_recordings_and_touches_nothing(
+    words: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    words = ["reproduce", "plan.yaml", "--dry-run", "--seeds", "2", "--backbone.width", "8"]
+    assert main(words) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "runs/reproduce-tiny-test/joint-seed2: to be trained",
+        "runs/reproduce-tiny-test/bone-seed2: to be trained",
+        "changed: backbone.width 8 instead of 4",
+        "left out: joint seed 1; bone seed 1",
+    ]
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [run["state"] for run in found["runs"]] == ["to be trained"] * 2
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("further", "message"),
+    [
+        (["--seed", "3"], "--seed is set by the plan; choose among its runs with --seeds"),
+        (["--streams", "bnoe"], "unknown stream of the plan 'bnoe'; nearest: 'bone'"),
+        (["--side-by-side", "0"], "--side-by-side: found '0', expected auto or a number from 1"),
+        (["--side-by-side", "some"], "--side-by-side: found 'some', expected auto"),
+        (["--epochs", "0"], "--epochs: found '0', expected a number of at least 1"),
+        (["--epochs", "1", "--training.epochs", "2"], "--epochs and --training.epochs are the"),
+        (["--otpim.lr", "1"], "unknown option --otpim.lr; nearest: '--optim.lr'"),
+        (["--device", "cuda:99"], "device 'cuda:99' cannot be used"),
+        (["--data.split", "xsbu"], "unknown split 'xsbu'; nearest: 'xsub'"),
+        (["--data.store", "nowhere"], "store 'nowhere' does not exist"),
+        (["--out", "tiny.yaml"], "cannot make 'tiny.yaml': "),
+    ],
+)  # fmt: skip
+def test_wrong_words(
+    words: list[str], capsys: pytest.CaptureFixture[str], further: list[str], message: str
+) -> None:
+    assert main([*words, *further]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("kinegraph reproduce: ")
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert not Path("runs").exists()
+
+
+def test_recordings_have_to_be_named(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "plan.yaml"]) == 2
+    assert "give --data.store STORE, made by: kinegraph data import arrays X" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_full_device_has_its_remedy_named() -> None:
+    failed = [("joint-seed1", "CUDA out of memory"), ("bone-seed1", "why")]
+    text = reproduce._failure(failed, [None] * 5)  # type: ignore[list-item]
+    assert text.startswith("2 of 5 runs failed: joint-seed1 (CUDA out of memory); bone-seed1 (why)")
+    assert "train fewer at a time with --side-by-side" in text
+    assert "--side-by-side" not in reproduce._failure(failed[1:], [])

@@ -1,0 +1,424 @@
+"""Plans, their runs, and what is told of them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from kinegraph.errors import CheckpointError, OutputError, RecipeError
+from kinegraph.evaluation.metrics import top_k
+from kinegraph.evaluation.scores import load_scores
+from kinegraph.recipe import load_recipe
+from kinegraph.reproduction import machine, scoring
+from kinegraph.reproduction.page import duration, page, ranges
+from kinegraph.reproduction.picture import save_picture
+from kinegraph.reproduction.plan import Plan, load_plan, parse_plan, plan_names
+from kinegraph.reproduction.result import (
+    Accuracy,
+    EnsembleResult,
+    Result,
+    RunResult,
+    Session,
+    nothing_yet,
+    planned_seeds,
+    spread,
+    verdicts,
+)
+from kinegraph.reproduction.runs import PlannedRun, State, choose_seeds, deviations, expand, look_at
+from kinegraph.reproduction.scoring import collect, score_finished
+from kinegraph.reproduction.sessions import Clock, read_sessions
+from kinegraph.training.checkpoint import load_checkpoint, save_checkpoint
+from kinegraph.training.run import start
+
+UCLA = "ctrgcn:nw-ucla"
+MakeStore = Callable[..., Path]
+TinyRecipe = Callable[..., dict[str, Any]]
+
+PLAN = {
+    "name": "tiny:test", "title": "Tiny on a test", "summary": "two streams", "source": "Nobody.",
+    "recipe": "tiny.yaml", "recordings": "a test", "prepare": "kinegraph data import arrays X",
+    "cost": "seconds", "device_gib": 1, "runs": {"joint": [1, 2, 3], "bone": [1, 2]},
+    "ensembles": {"both": {"streams": ["joint", "bone"], "preset": "infogcn"}},
+    "published": [{"of": "both", "percent": [90.0], "by": "the paper"}],
+    "reported": [{"of": "joint", "percent": [80, 85], "by": "users"}],
+    "protocol": "somehow", "targets": {"joint": 50, "both": 60},
+}  # fmt: skip
+
+
+@pytest.fixture
+def plan(tmp_path: Path, tiny_recipe: TinyRecipe) -> Plan:
+    """A plan of five runs of two epochs, read from a file beside its recipe."""
+    values = tiny_recipe(evaluation={"selection": "test"}, data={"split": "subjects"})
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(values))
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAN, sort_keys=False))
+    return load_plan(str(tmp_path / "plan.yaml"))
+
+
+def runs_of(plan: Plan, out: Path, *overrides: tuple[str, str]) -> list[PlannedRun]:
+    return expand(plan, choose_seeds(plan), overrides, out)
+
+
+def train(run: PlannedRun, store: Path) -> None:
+    place = run.recipe.data.model_copy(update={"store": str(store)})
+    start(run.recipe.model_copy(update={"data": place}), run.folder, device="cpu")
+
+
+# Plans
+
+
+def test_plans_that_come_with_us_fit_their_recipes() -> None:
+    assert UCLA in plan_names()
+    for name in plan_names():
+        plan = load_plan(name)
+        assert name == plan.name
+        file = resources.files("kinegraph") / f"reproduction/plans/{name.replace(':', '-')}.yaml"
+        assert file.is_file()
+        recipe = load_recipe(plan.recipe)
+        assert recipe.seed in next(iter(plan.runs.values())), "the published seed is among them"
+        assert recipe.evaluation.every == 1
+
+
+def test_the_plan_of_nw_ucla_is_that_of_the_publication() -> None:
+    plan = load_plan(UCLA)
+    assert {stream: len(seeds) for stream, seeds in plan.runs.items()} == {
+        "joint": 5, "bone": 2, "joint-motion": 2, "bone-motion": 2,
+    }  # fmt: skip
+    assert plan.targets == {"joint": 92.5, "four streams": 94.5}
+    assert [figure.percent for figure in plan.published] == [(96.5,)]
+    assert planned_seeds(plan, "four streams") == [1, 2]
+    recipe = load_recipe(plan.recipe)
+    training = recipe.training
+    assert (training.epochs, training.batch_size, training.repeat) == (65, 16, 5)
+    assert (recipe.evaluation.selection, recipe.quirks) == ("test", "original")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"runs": {}}, "runs: "),
+        ({"runs": {"bnoe": [1]}}, "unknown stream 'bnoe'; nearest: 'bone'"),
+        ({"runs": {"joint": [], "bone": [1]}}, "stream 'joint' needs seeds"),
+        ({"runs": {"joint": [1, 1], "bone": [1]}}, "stream 'joint' needs seeds, each of them once"),
+        ({"runs": {"joint": [-1], "bone": [1]}}, "expected a number of at least 0"),
+        ({"ensembles": {"all": {"streams": ["joint", "bne"], "preset": "infogcn"}}},
+         "all: unknown stream 'bne'; nearest: 'bone'"),
+        ({"ensembles": {"both": {"streams": ["joint", "bone"], "preset": "ctrgcn"}}},
+         "preset 'ctrgcn' weighs joint, bone, joint motion, bone motion; found joint, bone"),
+        ({"targets": {"jiont": 5}}, "unknown stream or ensemble 'jiont'; nearest: 'joint'"),
+        ({"targets": {"joint": 500}}, "targets.joint: found 500, expected a number of at most 100"),
+        ({"published": [{"of": "trio", "percent": [1], "by": "x"}]}, "ensemble 'trio'"),
+        ({"reported": [{"of": "joint", "percent": [], "by": "x"}]}, "reported.0.percent: "),
+        ({"devise_gib": 3}, "devise_gib: there is no such key; nearest: 'device_gib'"),
+    ],
+)  # fmt: skip
+def test_a_wrong_plan_is_named(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=r"^plan 'p'") as caught:
+        parse_plan(yaml.safe_dump(PLAN | change), where="plan 'p'")
+    assert message in str(caught.value)
+
+
+def test_files_that_are_no_plans(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="unknown plan 'ctrgcn:ucla'; nearest: 'ctrgcn:nw-ucla'"):
+        load_plan("ctrgcn:ucla")
+    with pytest.raises(RecipeError, match=r"plan 'no\.yaml' cannot be read: No such file"):
+        load_plan("no.yaml")
+    with pytest.raises(RecipeError, match="is not a mapping"):
+        parse_plan("- 1", where="it")
+
+
+# Runs
+
+
+def test_seeds_come_before_streams_so_that_ensembles_are_finished_early(
+    plan: Plan, tmp_path: Path
+) -> None:
+    names = [run.name for run in runs_of(plan, tmp_path)]
+    assert names == ["joint-seed1", "bone-seed1", "joint-seed2", "bone-seed2", "joint-seed3"]
+    only = expand(plan, choose_seeds(plan, ["bone"], [7, 7, 5]), (), tmp_path)
+    assert [(run.name, run.recipe.stream, run.recipe.seed) for run in only] == [
+        ("bone-seed7", "bone", 7), ("bone-seed5", "bone", 5),
+    ]  # fmt: skip
+
+
+def test_runs_that_cannot_be_chosen(plan: Plan, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="--streams: unknown stream of the plan 'bnoe'"):
+        choose_seeds(plan, ["bnoe"])
+    with pytest.raises(RecipeError, match="--seeds: found -3, expected a number of at least 0"):
+        choose_seeds(plan, None, [1, -3])
+    with pytest.raises(RecipeError, match=r"--seed is set by the plan; .* with --seeds"):
+        runs_of(plan, tmp_path, ("seed", "4"))
+    with pytest.raises(RecipeError, match=r"--optim\.lrr: there is no such key; nearest: 'lr'"):
+        runs_of(plan, tmp_path, ("optim.lrr", "4"))
+
+
+def test_departures_from_the_plan_are_told(plan: Plan, tmp_path: Path) -> None:
+    assert deviations(plan, runs_of(plan, tmp_path, ("data.store", "anywhere"))) == ([], [])
+    overrides = (("training.epochs", "1"), ("optim.clip_norm", "2"))
+    some = expand(plan, choose_seeds(plan, ["joint"], [2, 9]), overrides, tmp_path)
+    assert deviations(plan, some) == (
+        ["optim.clip_norm 2.0 instead of nothing", "training.epochs 1 instead of 2"],
+        ["joint seed 1, 3", "bone"],
+    )
+
+
+def test_a_run_is_known_by_its_recipe_and_its_recordings(
+    plan: Plan, tmp_path: Path, make_store: MakeStore
+) -> None:
+    store = make_store()
+    run = runs_of(plan, tmp_path)[0]
+    assert look_at(run) is State.NEW
+    run.folder.path.mkdir()
+    (run.folder.path / ".lock").touch()
+    assert look_at(run) is State.NEW, "a lock alone is nothing"
+    train(run, store)
+    assert look_at(run) is State.FINISHED
+
+    checkpoint = load_checkpoint(run.folder.last)
+    recordings = checkpoint.progress["recordings"]
+    assert look_at(run, recordings=recordings) is State.FINISHED
+    with pytest.raises(RecipeError, match="joint-seed1' was trained on other recordings"):
+        look_at(run, recordings={"joints.npy": "other"})
+    assert look_at(run, recordings={"joints.npy": "other"}, force=True) is State.BROKEN
+
+    (other, *_) = runs_of(plan, tmp_path, ("training.epochs", "3"), ("optim.lr", "0.07"))
+    with pytest.raises(
+        RecipeError,
+        match=r"joint-seed1' was made by another recipe: optim.lr is 0.05, wanted 0.07,"
+        r" training.epochs is 2, wanted 3; choose another --out, or .* --force",
+    ):
+        look_at(other)
+    assert look_at(other, force=True) is State.BROKEN
+
+    save_checkpoint(run.folder.last, replace(checkpoint, epoch=1))
+    assert look_at(run) is State.INTERRUPTED
+    run.folder.last.write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match="not a readable checkpoint"):
+        look_at(run)
+    assert look_at(run, force=True) is State.BROKEN
+    run.folder.last.unlink()
+    assert look_at(run) is State.BROKEN, "nothing was trained, nothing is lost"
+    run.folder.recipe.write_text("seed: [")
+    with pytest.raises(RecipeError, match="was made by another recipe: it is not valid YAML"):
+        look_at(run)
+
+
+def test_what_is_no_run_is_in_the_way(plan: Plan, tmp_path: Path) -> None:
+    one, two, *_ = runs_of(plan, tmp_path)
+    one.folder.path.mkdir()
+    (one.folder.path / "thesis.txt").touch()
+    two.folder.path.touch()
+    for run in (one, two):
+        with pytest.raises(OutputError, match=rf"{run.name}' is in the way"):
+            look_at(run, force=True)
+
+
+# Scores and what is made of them
+
+
+def test_last_and_best_epoch_are_scored_once_and_anew_after_further_training(
+    plan: Plan, tmp_path: Path, make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make_store()
+    runs = runs_of(plan, tmp_path, ("training.epochs", "4"), ("optim.lr", "0.02"))[:2]
+    for run in runs:
+        train(run, store)
+    told: list[tuple[int, str]] = []
+    scored = score_finished(runs, store, "cpu", lambda *words: told.append(words))
+    assert told == [(0, "joint-seed1"), (1, "bone-seed1")]
+    for one in scored:
+        tested = [row["test_top1"] for row in one.run.folder.read_metrics()]
+        assert one.best is not None
+        assert scoring.accuracy(one.last).top1 == tested[-1]
+        assert scoring.accuracy(one.best).top1 == max(tested)
+        assert one.last.notes == ()
+        assert "chosen for its accuracy" in one.best.notes[0]
+        assert load_scores(one.run.folder.path).notes == one.best.notes, "test.npz is the best"
+
+    result = collect(plan, runs, scored, [])
+    assert [run.best_epoch for run in result.runs] == [
+        load_checkpoint(run.folder.best).epoch for run in runs
+    ]
+    assert result.clips == 6
+    assert Result.model_validate_json(result.model_dump_json()) == result
+
+    calls: list[Path] = []
+    score = scoring.score_run
+    monkeypatch.setattr(
+        scoring, "score_run", lambda path, **named: calls.append(path) or score(path, **named)
+    )
+    score_finished(runs, store, "cpu", lambda *_: None)
+    assert calls == []
+    newer = runs[0].folder.scores("test").stat().st_mtime + 10
+    os.utime(runs[0].folder.last, (newer, newer))
+    score_finished(runs, store, "cpu", lambda *_: None)
+    assert calls == [runs[0].folder.path, runs[0].folder.last]
+
+
+def test_last_and_best_epochs_are_added_up_apart(
+    plan: Plan, tmp_path: Path, make_store: MakeStore
+) -> None:
+    store = make_store(per_class=12)
+    runs = runs_of(plan, tmp_path)[:2]
+    for run in runs:
+        train(run, store)
+    scored = []
+    for number, one in enumerate(score_finished(runs, store, "cpu", lambda *_: None)):
+        random = np.random.default_rng(number)
+        last, best = (random.normal(size=one.last.logits.shape).astype("f4") for _ in range(2))
+        scored.append(
+            replace(one, last=replace(one.last, logits=last), best=replace(one.best, logits=best))
+        )
+    (both,) = collect(plan, runs, scored, []).ensembles
+    labels = scored[0].last.labels
+    # InfoGCN weighs streams of position alike.
+    for found, (left, right) in (
+        (both.last, [one.last.logits for one in scored]),
+        (both.best, [one.best.logits for one in scored]),
+    ):
+        assert found.top1 == top_k(left + right, labels)
+    assert both.last.top1 != both.best.top1
+
+
+def test_a_recipe_that_selects_no_epoch_has_no_best_one(
+    plan: Plan, tmp_path: Path, make_store: MakeStore
+) -> None:
+    store = make_store()
+    runs = runs_of(plan, tmp_path, ("evaluation.selection", "last"))[:1]
+    train(runs[0], store)
+    result = collect(plan, runs, score_finished(runs, store, "cpu", lambda *_: None), [])
+    assert (result.runs[0].best, result.runs[0].best_epoch) == (None, None)
+    assert result.accuracies("joint", "best") == []
+    assert "best epoch" not in page(plan, result)
+
+
+def made_up(plan: Plan, **changes: Any) -> Result:
+    """A result of all runs of a plan: joint 60, 62, 64 %, bone 50, 52 %, both 70, 71 %."""
+
+    def worth(top1: float) -> Accuracy:
+        return Accuracy(top1=top1, top5=0.99, mean_class=top1)
+
+    runs = [
+        RunResult(stream=stream, seed=seed, epochs=2, last=worth(low + 0.02 * seed),
+                  best=worth(low + 0.02 * seed + 0.01), best_epoch=1, seconds=100.0, versions={})
+        for stream, low in (("joint", 0.58), ("bone", 0.48))
+        for seed in plan.runs[stream]
+    ]  # fmt: skip
+    both = [
+        EnsembleResult(name="both", seed=seed, last=worth(0.69 + 0.01 * seed), best=worth(0.75))
+        for seed in (1, 2)
+    ]
+    session = Session(began="2030-01-01 00:00 UTC", seconds=7300, device="a thing", at_once=3,
+                      versions={"kinegraph": "1"}, runs=("joint-seed1",))  # fmt: skip
+    result = nothing_yet(plan, "test").model_copy(
+        update={"runs": tuple(runs), "ensembles": tuple(both), "clips": 300, "written": "today",
+                "sessions": (session,)}
+    )  # fmt: skip
+    return result.model_copy(update=changes)
+
+
+def test_the_page_has_both_epochs_seeds_figures_and_verdicts(plan: Plan) -> None:
+    text = page(plan, made_up(plan))
+    for line in (
+        "|  | seeds | last epoch | best epoch on the test clips | published | others report |",
+        "| joint | 1-3 | 62.00 ± 2.00 | 63.00 ± 2.00 |  | 80.0-85.0 |",
+        "| bone | 1-2 | 51.00 ± 1.41 | 52.00 ± 1.41 |  |  |",
+        "| both | 1-2 | 70.50 ± 0.71 | 75.00 ± 0.00 | 90.0 |  |",
+        "| joint, seed 1 | 60.00 | 61.00 (epoch 1 of 2) | 99.00 | 1 min 40 s |",
+        "| both, seed 1 | 70.00 | 75.00 | 99.00 |  |",
+        "- target for joint, mean of the last epochs 50.00: reached (62.00)",
+    ):
+        assert line in text.splitlines()
+    plain = " ".join(text.split())
+    assert "Trained on a thing, 3 at a time: 2 h 01 min by the clock in one call" in plain
+    assert "chosen on the test clips themselves, which flatters" in plain
+    assert "**" not in text, "nothing departs from the plan"
+
+
+def test_departures_stand_above_the_figures(plan: Plan) -> None:
+    changed = made_up(
+        plan, changed=("training.epochs 1 instead of 65",), unfinished=("bone-seed2",)
+    )
+    head = " ".join(page(plan, changed).split("```")[0].split())
+    assert "**A trial, not the published schedule: training.epochs 1 instead of 65.**" in head
+    assert "**Not finished: bone-seed2.**" in head
+    part = page(plan, made_up(plan, lacking=("bone seed 3",)))
+    assert "**Only a part of the plan, without bone seed 3.**" in part
+
+
+def test_what_was_not_run_says_so(plan: Plan) -> None:
+    text = page(plan, nothing_yet(plan, "test"))
+    assert "**Not run.**" in text
+    assert "| joint | 1-3 | not run | not run |  | 80.0-85.0 |" in text
+    assert "target for both, mean of the last epochs 60.00: not run" in text
+    assert not re.search(r"\d\d\.\d\d(?! ?:)", text.split("- target")[0]), "no figure was measured"
+
+
+def test_targets_are_means_of_the_last_epoch(plan: Plan) -> None:
+    result = made_up(plan)
+    few = result.model_copy(update={"runs": result.runs[:1], "ensembles": ()})
+    found = {one.of: one.text for one in verdicts(plan, few)}
+    assert found == {"joint": "reached (60.00, with 1 of 3 seeds)", "both": "not run"}
+    high = plan.model_copy(update={"targets": {"joint": 62.0, "both": 71.0}})
+    found = {one.of: one.text for one in verdicts(high, result)}
+    assert found == {"joint": "reached (62.00)", "both": "missed by 0.50 points (70.50)"}
+
+
+def test_numbers_as_they_are_told() -> None:
+    assert (spread([]), spread([0.9]), spread([0.9, 0.92])) == ("not run", "90.00", "91.00 ± 1.41")
+    assert ranges([1, 2, 3, 7, 9, 8]) == "1-3, 7-9"
+    assert [duration(s) for s in (42.4, 425, 11520)] == ["42 s", "7 min 05 s", "3 h 12 min"]
+
+
+def test_the_picture_is_the_same_for_the_same_result(plan: Plan, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        save_picture(tmp_path / f"{name}.svg", plan, made_up(plan))
+    save_picture(tmp_path / "none.svg", plan, nothing_yet(plan, "test"))
+    one = (tmp_path / "one.svg").read_text("utf-8")
+    assert one == (tmp_path / "two.svg").read_text("utf-8")
+    assert "last epoch" in one
+    assert "last epoch" not in (tmp_path / "none.svg").read_text("utf-8")
+
+
+# Machine and time
+
+
+def test_runs_are_packed_by_cores_and_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "cores", lambda: 16)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (20 * 2**30, 80 * 2**30))
+    cpu, gpu, other = torch.device("cpu"), torch.device("cuda:0"), torch.device("mps")
+    assert [machine.at_once(runs, cpu, 4) for runs in (0, 3, 40)] == [1, 3, 16]
+    assert [machine.at_once(runs, gpu, 4) for runs in (3, 11)] == [3, 4]
+    assert machine.at_once(11, gpu, 50) == 1
+    assert machine.at_once(11, other, 4) == 1
+
+
+def test_the_machine_is_told_in_words() -> None:
+    told = machine.describe(torch.device("cpu"))
+    assert re.fullmatch(r"\d+ cores of \S.*", told)
+    found = machine.versions_here(torch.device("cpu"))
+    assert {"kinegraph", "torch", "python", "commit"} <= found.keys()
+    assert re.fullmatch(r"[0-9a-f]{12}( with changes)?|unknown", found["commit"])
+
+
+def test_every_call_is_kept_with_its_time(tmp_path: Path) -> None:
+    assert read_sessions(tmp_path) == []
+    first = Clock(tmp_path, "a thing", 2, {"torch": "1"})
+    first.tick([])
+    first.tick(["joint-seed1"])
+    assert read_sessions(tmp_path)[0].runs == ("joint-seed1",)
+    second = Clock(tmp_path, "another", 1, {"torch": "2"})
+    second.write(["bone-seed1"])
+    assert [one.device for one in read_sessions(tmp_path)] == ["a thing", "another"]
+    (tmp_path / "sessions.json").write_text("[{}]")
+    with pytest.raises(OutputError, match=r"sessions.json' is damaged"):
+        read_sessions(tmp_path)
