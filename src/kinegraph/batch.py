@@ -23,6 +23,7 @@ class Batch:
         present: (N, M) bool, whether a clip has an m-th person.
         rows: Which people become rows of the network, decided on the host so that no step waits
             for the device; None leaves it to the objective.
+        whole: Clips of the whole batch, of which these are the part of one process; None: these.
     """
 
     x: Tensor
@@ -30,6 +31,7 @@ class Batch:
     index: Tensor
     present: Tensor
     rows: Rows | None = None
+    whole: int | None = None
 
     def __len__(self) -> int:
         return len(self.label)
@@ -47,4 +49,5 @@ class Batch:
             index=self.index.to(device, non_blocking=True),
             present=self.present.to(device, non_blocking=True),
             rows=None if self.rows is None else self.rows.to(device),
+            whole=self.whole,
         )

@@ -1,6 +1,7 @@
 """What commands say: results on the standard output, progress and remarks on the standard error.
 
-rich is imported when it is first needed, so that ``kinegraph --help`` does not wait for it.
+Of several processes that do one thing together, one speaks; the others speak of errors alone. rich
+is imported when it is first needed, so that ``kinegraph --help`` does not wait for it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,30 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 SECONDS_BETWEEN_LINES = 10.0
 
+_helper = ""  # what this process is called if another one speaks for it
+
+
+def speak_only_of_errors(name: str) -> None:
+    """Let this process say nothing from now on but errors, under a name such as ``rank 1``.
+
+    Args:
+        name: The name; an empty one lets the process say everything again.
+    """
+    global _helper
+    _helper = name
+
+
+def complain(who: str, what: str) -> None:
+    """Write an error as a line to the standard error, in every process.
+
+    Args:
+        who: What failed, such as ``kinegraph train``.
+        what: The error.
+    """
+    name = f"{who}: {_helper}" if _helper else who
+    sys.stderr.write(f"{name}: {what}\n")
+    sys.stderr.flush()
+
 
 @cache
 def console() -> Console:
@@ -30,12 +55,16 @@ def console() -> Console:
 
 def say(text: str) -> None:
     """Write a line of plain text, never wrapped, to the standard output."""
+    if _helper:
+        return
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
 def remark(text: str) -> None:
     """Write a line of plain text, never wrapped, to the standard error."""
+    if _helper:
+        return
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
 
@@ -73,7 +102,7 @@ class _Lines:
 @contextmanager
 def meter(description: str, total: int) -> Iterator[Meter]:
     """Yield a meter: a bar on a terminal, a line now and then elsewhere."""
-    if not sys.stderr.isatty():
+    if _helper or not sys.stderr.isatty():
         yield _Lines(description, total)
         return
     from rich.console import Console

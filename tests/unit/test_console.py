@@ -51,3 +51,22 @@ def test_waiting_without_progress_says_nothing_again(
         for done in (0, 0, 1, 1, 1, 2):
             shown.update(done)
     assert capsys.readouterr().err.splitlines() == ["waiting: 1/3", "waiting: 2/3"]
+
+
+def test_of_several_processes_the_others_speak_of_errors_alone(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    console.speak_only_of_errors("rank 1")
+    try:
+        console.say("a result")
+        console.remark("a remark")
+        with console.meter("work", 3) as shown:
+            shown.update(2)
+        console.complain("kinegraph train", "no such thing")
+    finally:
+        console.speak_only_of_errors("")
+    console.complain("kinegraph train", "no such thing")
+    console.say("a result")
+    out, err = capsys.readouterr()
+    assert out == "a result\n"
+    assert err == "kinegraph train: rank 1: no such thing\nkinegraph train: no such thing\n"

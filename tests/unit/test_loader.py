@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from kinegraph.batch import Batch
 from kinegraph.data.clip import Clip, Track
-from kinegraph.data.loader import ClipLoader
+from kinegraph.data.loader import ClipLoader, Share
 from kinegraph.data.reader import TrackReader, nonzero_frames
 from kinegraph.data.store import Store, create_store, open_store
 from kinegraph.errors import ClipError
@@ -253,3 +253,31 @@ def test_stores_and_batches_pickle(store: Store) -> None:
     batch = one_view(loader_of(store))[0]
     assert torch.equal(pickle.loads(pickle.dumps(batch)).x, batch.x)
     assert torch.equal(copy.copy(batch).x, batch.x)
+
+
+@given(
+    size=st.integers(1, 5),
+    batch_size=st.integers(1, 11),
+    repeat=st.integers(1, 3),
+    skip=st.integers(0, 3),
+)
+def test_processes_make_the_parts_of_the_same_batches(
+    store: Store, size: int, batch_size: int, repeat: int, skip: int
+) -> None:
+    options = {"batch_size": batch_size, "repeat": repeat, "shuffle": True, "seed": 4}
+    alone = one_view(loader_of(store, **options), 2, skip)
+    shared = [
+        one_view(loader_of(store, **options, share=Share(rank, size)), 2, skip)
+        for rank in range(size)
+    ]
+    assert {len(batches) for batches in shared} == {len(alone)}
+    for number, whole in enumerate(alone):
+        parts = [batches[number] for batches in shared]
+        assert torch.equal(torch.cat([part.x for part in parts]), whole.x)
+        assert torch.equal(torch.cat([part.index for part in parts]), whole.index)
+        assert torch.equal(torch.cat([part.label for part in parts]), whole.label)
+        assert torch.equal(torch.cat([part.present for part in parts]), whole.present)
+        assert {part.whole for part in parts} == {len(whole) if size > 1 else None}
+        sizes = [len(part) for part in parts]
+        assert max(sizes) - min(sizes) <= 1
+        assert [part.rows.clips for part in parts if part.rows is not None] == sizes

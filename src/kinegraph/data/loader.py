@@ -1,13 +1,14 @@
 """The loader: from rows of a store to batches, on one device, without worker processes.
 
 What a batch holds depends on (seed, epoch, clip, view) alone, not on its size or its neighbours.
-So several small batches are made at once where that is cheaper, and cut apart afterwards.
+So several small batches are made at once where that is cheaper, and cut apart afterwards; and
+several processes make a part of every batch each, without a word to each other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -26,6 +27,28 @@ MAX_TURNS = 1 << 20  # occurrences of a clip in one epoch that have draws of the
 HOST_CLIPS = 64  # clips made at once: fewer waste time between operations, more leave the cache
 DEVICE_CLIPS = 1024  # the same where starting an operation costs more than most of them
 DEVICE_BYTES = 48 << 20  # ... but not more joints than these
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which part of something a process has; one that is alone has all of it.
+
+    Attributes:
+        rank: Number of the process, from 0.
+        size: How many processes there are.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    def of(self, count: int) -> slice:
+        """Return which of ``count`` things in a row are this process's; parts differ by one."""
+        each, rest = divmod(count, self.size)
+        begin = self.rank * each + min(self.rank, rest)
+        return slice(begin, begin + each + (self.rank < rest))
+
+
+ALL = Share()
 
 
 class Part(NamedTuple):
@@ -62,6 +85,7 @@ class ClipLoader:
         count_absent: Whether absent people count as people (``quirks: original``); decides with
             the people of a clip which rows the network gets.
         row_multiple: The number of rows is filled up to a multiple of this, see `plan_rows`.
+        share: The part of every batch that is made here; it may be without clips.
     """
 
     def __init__(
@@ -82,6 +106,7 @@ class ClipLoader:
         ahead: int = 0,
         count_absent: bool = False,
         row_multiple: int = 1,
+        share: Share = ALL,
     ) -> None:
         self.reader = reader
         self.labels = torch.from_numpy(np.asarray(labels, dtype=np.int64))
@@ -97,6 +122,7 @@ class ClipLoader:
         self.ahead = ahead
         self.count_absent = count_absent
         self.row_multiple = row_multiple
+        self.share = share
 
     @property
     def clips_per_epoch(self) -> int:
@@ -142,26 +168,32 @@ class ClipLoader:
     @cached_property
     def batches_at_once(self) -> int:
         """Batches that are made together and cut apart."""
+        clips = -(-self.batch_size // self.share.size)
         if self.reader.joints.device.type == "cpu":
-            return max(1, HOST_CLIPS // self.batch_size)
+            return max(1, HOST_CLIPS // clips)
         frames = sum(self.reader.persons * pipeline.length for pipeline in self.pipelines)
         if any(pipeline.whole for pipeline in self.pipelines):
             frames += self.reader.total // len(self.reader)
         clip_bytes = 4 * frames * self.reader.joints[0].numel()
-        return max(1, min(DEVICE_CLIPS, DEVICE_BYTES // clip_bytes) // self.batch_size)
+        return max(1, min(DEVICE_CLIPS, DEVICE_BYTES // clip_bytes) // clips)
 
     def _made(self, parts: Sequence[Part], epoch: int) -> Iterator[tuple[Batch, ...]]:
-        """Yield a batch for each part, where the reader's joints are."""
+        """Yield this process's share of each part as a batch, where the reader's joints are."""
         for begin in range(0, len(parts), self.batches_at_once):
             group = parts[begin : begin + self.batches_at_once]
-            rows = torch.from_numpy(np.concatenate([part.rows for part in group]))
-            turns = torch.from_numpy(np.concatenate([part.turns for part in group]))
+            shares = [Part(*(values[self.share.of(len(values))] for values in p)) for p in group]
+            some = shares if any(len(own.rows) for own in shares) else group  # never no clip at all
+            rows = torch.from_numpy(np.concatenate([part.rows for part in some]))
+            turns = torch.from_numpy(np.concatenate([part.turns for part in some]))
             # Every occurrence of a clip in an epoch has draws of its own.
             made = self._together(rows, epoch * MAX_TURNS + turns)
             end = 0
-            for part in group:
-                end, start = end + len(part.rows), end
-                yield self._part(made, slice(start, end), part.rows)
+            for part, own in zip(group, shares, strict=True):
+                end, start = end + len(own.rows), end
+                batches = self._part(made, slice(start, end), own.rows)
+                if self.share.size > 1:
+                    batches = tuple(replace(batch, whole=len(part.rows)) for batch in batches)
+                yield batches
 
     def _part(self, made: _Made, clips: slice, rows: NDArray[np.int64]) -> tuple[Batch, ...]:
         """Return some clips of what was made together, as views, and the people that are rows."""

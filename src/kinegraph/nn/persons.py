@@ -49,7 +49,7 @@ class Rows:
     def pool(self, rows: Tensor) -> Tensor:
         """Mean over the people of each clip: (R, C) -> (N, C)."""
         if self.index is None or self.share is None:
-            return rows.view(self.clips, self.persons, -1).mean(1)
+            return rows.view(self.clips, self.persons, rows.shape[1]).mean(1)
         # A product, not a sum by index: on a GPU that would add in another order each time.
         with torch.autocast(rows.device.type, enabled=False):
             precise = rows.to(torch.promote_types(rows.dtype, torch.float32))
