@@ -371,6 +371,14 @@ def test_centring_takes_the_first_frame_in_which_the_joint_was_seen() -> None:
     torch.testing.assert_close(original, joints)  # as the original: nothing to subtract
 
 
+def test_a_clip_is_not_centred_on_anyone_but_its_first_person() -> None:
+    tracks = ragged_of("ntu25")  # the second clip: rows 4 to 6, then 7 and 8 of someone else
+    tracks.joints[4:7, 20] = 0
+    centred = Centre(20).apply(tracks, {}).joints
+    assert torch.equal(centred[4:], tracks.joints[4:]), "there is nothing to centre on"
+    assert not centred[0, 20].any()
+
+
 def test_min_max_leaves_out_what_is_missing() -> None:
     joints, skeleton = seen_but_one(7, 3)
     scaled = MinMax().apply(ragged(joints, skeleton), {}).joints[..., :2]

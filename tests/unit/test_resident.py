@@ -25,11 +25,13 @@ from kinegraph.data.reader import TrackReader
 from kinegraph.data.resident import choose_reader, fits, make_resident, resident_bytes
 from kinegraph.data.store import Store, create_store, open_store
 from kinegraph.errors import RecipeError, TrainingError
+from kinegraph.nn.persons import Rows, plan_rows, rows_of
 from kinegraph.recipe import parse_recipe
 from kinegraph.skeleton import load_layout
 from kinegraph.training.setup import build_pipelines, open_data
 from kinegraph.transforms import STREAMS, TRANSFORMS
 from kinegraph.transforms.pipeline import Pipeline
+from kinegraph.transforms.tracks import RaggedTracks
 
 CPU = torch.device("cpu")
 NTU = load_layout("ntu25")
@@ -145,6 +147,7 @@ def test_clips_are_centred_once(store: Store, monkeypatch: pytest.MonkeyPatch) -
     pipeline, reader = pipeline_of(LISTS["own data"]), TrackReader(store, 2)
     there = make_resident(reader, [pipeline], CPU)
     monkeypatch.setattr(Pipeline, "centred", lambda *_: pytest.fail("centred again"))
+    monkeypatch.setattr(RaggedTracks, "compact", lambda *_: pytest.fail("whole clips are copied"))
     assert len(list(loader_of(there, pipeline).epoch())) == 5
 
 
@@ -410,3 +413,61 @@ def test_a_run_copies_its_recordings_once(store: Store, monkeypatch: pytest.Monk
     assert calls[0][2:] == (CPU, "auto")
     assert training.ahead == testing.ahead == 0
     assert data.training_loader(("train",), torch.device("meta")).ahead > 0
+
+
+def rows_are(found: Rows | None, expected: Rows) -> None:
+    assert found is not None
+    assert (found.clips, found.persons) == (expected.clips, expected.persons)
+    for name in ("index", "share", "source", "weight", "counted"):
+        one, two = getattr(found, name), getattr(expected, name)
+        assert (one is None) == (two is None), name
+        assert one is None or torch.equal(one, two), name
+
+
+@both_ways
+@pytest.mark.parametrize("name", ["own data", "stgcn"])
+@pytest.mark.parametrize("persons", [1, 2])
+def test_the_rows_are_those_that_the_objective_would_choose(
+    store: Store, name: str, original: bool, persons: int
+) -> None:
+    pipeline = pipeline_of(LISTS[name], original=original, stream="joint")
+    loader = loader_of(TrackReader(store, persons), pipeline, count_absent=original, batch_size=3)
+    sizes = set()
+    for (batch,) in loader.epoch():
+        rows_are(batch.rows, rows_of(batch.x, batch.present, count_absent=original))
+        sizes.add(len(batch.rows))  # type: ignore[arg-type]
+    full = {3 * persons}
+    if persons == 1 or (original and name == "stgcn"):
+        assert sizes == full, "moved, absent people are not alike any more"
+    else:
+        assert sizes != full
+
+
+def test_numbers_of_rows_can_be_made_few(store: Store) -> None:
+    reader, pipeline = TrackReader(store, 2), pipeline_of(LISTS["own data"])
+    loader = loader_of(reader, pipeline, row_multiple=4, batch_size=6)
+    for (batch,), part in zip(loader.epoch(), loader.parts(0), strict=True):
+        rows_are(batch.rows, plan_rows(reader.present[part.rows], multiple=4))
+    (alone,) = loader.batch(torch.tensor([1, 2]))
+    assert alone.rows is not None
+    assert len(alone.rows) == 4
+
+
+def test_views_have_rows_of_their_own(store: Store) -> None:
+    plain = pipeline_of(LISTS["own data"], original=True)
+    moved = pipeline_of(LISTS["stgcn"], original=True)
+    loader = ClipLoader(
+        TrackReader(store, 2), np.arange(24), np.array([1, 2, 3]), {"a": plain, "b": moved},
+        views=("a", "b"), count_absent=True,
+    )  # fmt: skip
+    ((first, second),) = loader.epoch()
+    assert (len(first.people), len(second.people)) == (3 + 1 + 1, 6)  # type: ignore[arg-type]
+
+
+def test_half_precision_of_who_asks_does_not_reach_the_joints(store: Store) -> None:
+    pipeline = pipeline_of(LISTS["ntu"], stream="k-mode-2")
+    loader = loader_of(TrackReader(store, 2), pipeline)
+    expected = [batch.x for (batch,) in loader.epoch()]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = [batch.x for (batch,) in loader.epoch()]
+    assert all(torch.equal(one, two) for one, two in zip(found, expected, strict=True))

@@ -120,7 +120,8 @@ def test_batches_are_carried_to_a_device() -> None:
 
 
 def test_who_stops_being_carried_to_stops_the_thread() -> None:
-    moved = carried(prefetch(batches(10**6), 2), torch.device("cpu"))
+    ahead = prefetch(batches(10**6), 2)
+    moved = carried(ahead, torch.device("cpu"))
     next(moved)
     assert len(threads()) == 1
     moved.close()  # type: ignore[attr-defined]
