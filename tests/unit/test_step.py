@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -18,13 +18,19 @@ from torch.utils._pytree import tree_leaves
 from kinegraph.batch import Batch
 from kinegraph.data.store import open_store
 from kinegraph.errors import TrainingError
+from kinegraph.objectives import OBJECTIVES
 from kinegraph.objectives.base import Objective
 from kinegraph.recipe import Recipe, parse_recipe
+from kinegraph.registry import Component, Config
 from kinegraph.training import compiling, graphs, state
+from kinegraph.training.checkpoint import load_checkpoint
 from kinegraph.training.compiling import CompileReport
 from kinegraph.training.execution import Execution
 from kinegraph.training.guards import FiniteGuard
+from kinegraph.training.loop import Training
 from kinegraph.training.optim import build_optimizer, set_learning_rate
+from kinegraph.training.run import resume, start
+from kinegraph.training.run_folder import RunFolder
 from kinegraph.training.state import RunState
 from kinegraph.training.step import Stepper
 from kinegraph.training.structure import shape_of, tensors_of, with_tensors
@@ -36,11 +42,11 @@ JOINTS, CLASSES = 5, 3
 class Small(Objective):
     """A convolution, a batch norm and a head, with something of its own after every step."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int = 3, classes: int = CLASSES) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(3, 8, 1)
+        self.conv = nn.Conv2d(channels, 8, 1)
         self.norm = nn.BatchNorm2d(8)
-        self.head = nn.Linear(8, CLASSES)
+        self.head = nn.Linear(8, classes)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("shown", torch.zeros(100), persistent=False)
 
@@ -243,17 +249,25 @@ def test_results_are_the_callers_own(make_run: Callable[..., Run]) -> None:
     assert float(first["loss"]) == before
 
 
-@pytest.mark.parametrize("interval", [1, 3])
+def test_batches_are_left_as_they_are(make_run: Callable[..., Run]) -> None:
+    run = make_run(RECORDED)
+    batches = [batch_of(4, number) for number in range(6)]
+    for batch in batches:
+        run.stepper.step([(batch,)])
+    assert all(torch.equal(b.x, batch_of(4, number).x) for number, b in enumerate(batches))
+
+
+@pytest.mark.parametrize("interval", [1, 4])
 def test_a_nan_in_a_replay_names_the_clips(make_run: Callable[..., Run], interval: int) -> None:
     run = make_run(RECORDED, interval=interval)
-    run.take([4] * 6)
+    run.take([4] * 6, accumulate=2)
     broken = batch_of(4, 7)
     broken.x[1, 0, 2, 3, 0] = float("nan")
     names = ", ".join(f"clip {row}" for row in broken.index.tolist())
     words = f"the loss became nan in the batch of the clips {names};"
-    taken = [broken, batch_of(4, 8), batch_of(4, 9)][:interval]
+    groups = [[(batch_of(4, 8),), (broken,)], [(batch_of(4, 9),), (batch_of(4, 10),)]]
     with pytest.raises(TrainingError, match=words):
-        deque((run.stepper.step([(batch,)]) for batch in taken), maxlen=0)
+        deque((run.stepper.step(group) for group in groups), maxlen=0)
 
 
 def test_what_cannot_be_recorded_is_taken_as_usual(make_run: Callable[..., Run]) -> None:
@@ -332,6 +346,10 @@ def compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[Compiler]:
     stand_in = Compiler()
     monkeypatch.setattr(torch, "compile", stand_in)
     return stand_in  # type: ignore[return-value]
+
+
+class DrawingConfig(Config):
+    name: Literal["drawing"] = "drawing"
 
 
 class Drawing(Small):
@@ -420,3 +438,43 @@ def test_torch_compiles_a_run_once_and_remembers(
     torch._dynamo.reset()
     assert "not in the cache" in told[0]
     assert "cache hit" in told[1]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+def test_a_compiled_run_goes_on_with_the_same_bits(
+    tmp_path: Path,
+    make_store: Callable[..., Path],
+    tiny_recipe: Callable[..., dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setitem(
+        OBJECTIVES, "drawing", Component("A test's.", DrawingConfig, lambda *_: Drawing(3, 2))
+    )
+    values = tiny_recipe(
+        data={"store": str(make_store())},
+        objective={"name": "drawing"},
+        training={"epochs": 3, "batch_size": 4, "drop_last": False, "compile": "on"},
+    )
+    recipe = parse_recipe(values)
+    whole, cut = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "cut")
+    start(recipe, whole, device="cpu")
+    finish = Training._finish_epoch
+
+    def stop_after_one(self: Training, row: dict[str, Any]) -> None:
+        finish(self, row)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "_finish_epoch", stop_after_one)
+        with pytest.raises(KeyboardInterrupt):
+            start(recipe, cut, device="cpu")
+    resume(cut, device="cpu")
+    torch._dynamo.reset()
+    ends = [load_checkpoint(run.last) for run in (whole, cut)]
+    assert ends[0].epoch == ends[1].epoch == 3
+    assert same(dict(ends[0].tensors), dict(ends[1].tensors))
+    log = (cut.path / "log.txt").read_text()
+    assert log.count("compiled in") == 2  # once for each process that trained
+    assert "cache hit" in log

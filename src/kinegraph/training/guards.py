@@ -123,8 +123,12 @@ class FiniteGuard:
             TrainingError: One of them is not finite.
         """
         self.look()
-        for name, value in module.state_dict().items():
-            if torch.is_floating_point(value) and not bool(torch.isfinite(value).all()):
+        state = module.state_dict().items()
+        tensors = {name: value for name, value in state if torch.is_floating_point(value)}
+        # All at once: a device is waited for once, not for every tensor.
+        finite = torch.stack([torch.isfinite(value).all() for value in tensors.values()]).tolist()
+        for name, good in zip(tensors, finite, strict=True):
+            if not good:
                 after = "" if self._newest is None else f" after {self._batch(self._newest)}"
                 raise TrainingError(
                     f"weights '{name}' are not finite{after}; the last checkpoint is from before"
