@@ -18,9 +18,10 @@ from torch.nn import functional
 
 from kinegraph.kernels import norm_act_plain as plain
 from kinegraph.kernels.dispatch import register_kernel, use_kernels
-from kinegraph.kernels.norm_act_plain import Reduce
 
 NAME = "batch norm"
+
+Reduce = plain.Reduce
 
 
 @dataclass(frozen=True)
@@ -95,12 +96,12 @@ def norm_act(
     Returns:
         (R, C, ...) in x's dtype, channels-last where a kernel made it.
     """
-    if not _fused(x, norm) and _torch_is_best(x, norm):
+    if not fused(x, norm) and _torch_is_best(x, norm):
         return _by_torch(x, norm, residual, relu)
     return normalise(x, batch_statistics(x, norm), norm, residual=residual, relu=relu)
 
 
-def _fused(x: Tensor, norm: Norm) -> bool:
+def fused(x: Tensor, norm: Norm) -> bool:
     """Whether kernels do it; they know no weights of single channels."""
     simple = norm.weight is None or norm.weight.ndim == 1 or not norm.training
     return simple and use_kernels(NAME, x)
@@ -142,7 +143,7 @@ def batch_statistics(x: Tensor, norm: Norm) -> Statistics:
         assert running is not None, "a norm without running statistics can only train"
         return Statistics(running.mean, running.variance, None)
     x = x.detach()
-    if _fused(x, norm):
+    if fused(x, norm):
         from kinegraph.kernels import norm_act_operators as operators
 
         moved = running if norm.reduce is None else None  # else once all processes are counted
@@ -186,7 +187,7 @@ def normalise(
 
     Gradients take into account that statistics with a count depend on x.
     """
-    function = _Fused if _fused(x, norm) else plain.PlainNorm
+    function = _Fused if fused(x, norm) else plain.PlainNorm
     y = function.apply(  # type: ignore[no-untyped-call]
         x,
         norm.scale,

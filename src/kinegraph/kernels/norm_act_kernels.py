@@ -116,7 +116,7 @@ def combine_kernel(
 
 
 @triton.jit
-def _of_channels(mean, variance, scale, shift, epsilon, column, channels):
+def channel_values(mean, variance, scale, shift, epsilon, column, channels):
     """Mean, 1 / deviation, scale and shift of the channels of a block, each (1, C)."""
     here = column < channels
     centre = tl.load(mean + column, mask=here, other=0.0).to(tl.float32)
@@ -149,7 +149,7 @@ def apply_kernel(
     row = (tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)).to(tl.int64)
     column = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     here = (row < positions)[:, None] & (column < channels)[None, :]
-    centre, rate, factor, addend = _of_channels(
+    centre, rate, factor, addend = channel_values(
         mean, variance, scale, shift, epsilon, column, channels
     )
     value = tl.load(x + row[:, None] * pitch + column[None, :], mask=here, other=0.0)
@@ -197,7 +197,7 @@ def backward_sums_kernel(
     chunk = tl.program_id(0)
     column = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     inside = column < channels
-    centre, rate, factor, addend = _of_channels(
+    centre, rate, factor, addend = channel_values(
         mean, variance, scale, shift, epsilon, column, channels
     )
     first = tl.zeros((BLOCK_P, BLOCK_C), tl.float32)
@@ -258,7 +258,7 @@ def backward_kernel(
     inside = column < channels
     here = (row < positions)[:, None] & inside[None, :]
     flat = row[:, None] * channels + column[None, :]
-    centre, rate, factor, addend = _of_channels(
+    centre, rate, factor, addend = channel_values(
         mean, variance, scale, shift, epsilon, column, channels
     )
     value = tl.load(x + row[:, None] * pitch + column[None, :], mask=here, other=0.0)
