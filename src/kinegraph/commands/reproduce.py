@@ -10,7 +10,7 @@ import orjson
 import tyro
 from pydantic import BaseModel, ConfigDict, Field
 
-from kinegraph.console import console, meter, remark, say
+from kinegraph.console import console, remark, say
 from kinegraph.errors import OutputError, RecipeError, TrainingError
 from kinegraph.files import reason, write_text
 from kinegraph.reproduction.plan import Plan, load_plan, plan_names
@@ -228,8 +228,8 @@ def _score(plan: Plan, runs: Sequence[PlannedRun], place: Place) -> Result:
     from kinegraph.reproduction.sessions import read_sessions
 
     finished = [one for one in runs if look_at(one, force=True) is State.FINISHED]
-    with meter("scoring", len(finished)) as shown:
-        scored = score_finished(finished, place.store, place.device, shown.update)
+    remark(f"scoring the last and the selected epoch of {len(finished)} runs")
+    scored = score_finished(finished, place.store, place.device)
     return collect(plan, runs, scored, read_sessions(place.out))
 
 

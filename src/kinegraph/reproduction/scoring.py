@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,25 +31,18 @@ class ScoredRun:
     best: Scores | None
 
 
-def score_finished(
-    runs: Sequence[PlannedRun], store: Path, device: str, tell: Callable[[int, str], None]
-) -> list[ScoredRun]:
+def score_finished(runs: Sequence[PlannedRun], store: Path, device: str) -> list[ScoredRun]:
     """Score the test clips with every run; what was scored before is read again.
 
     Args:
         runs: Finished runs.
         store: Their recordings.
         device: Where to compute.
-        tell: Called with the number of scored runs and the name of the next one.
 
     Raises:
         CheckpointError, StoreError, OutputError: A run cannot be scored.
     """
-    scored = []
-    for done, run in enumerate(runs):
-        tell(done, run.name)
-        scored.append(_score(run, store, device))
-    return scored
+    return [_score(run, store, device) for run in runs]
 
 
 def _score(run: PlannedRun, store: Path, device: str) -> ScoredRun:
