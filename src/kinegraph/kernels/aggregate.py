@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from kinegraph.kernels.aggregate_launch import power, precision
-from kinegraph.kernels.dispatch import register_kernel, use_kernels
+from kinegraph.kernels.aggregate_rows import aggregate_by_rows
+from kinegraph.kernels.dispatch import chosen_kernels, register_kernel, use_kernels
 
 KERNEL = "aggregation"
 # What compiles for every device without spilling many registers.
@@ -114,6 +115,13 @@ def project_and_aggregate(
         return out
     rows, _, frames, joints = x.shape
     subsets = base.shape[1]
+    if _by_rows(x, base, refinement):
+        assert refinement is not None
+        # A convolution of contiguous values costs less than bringing its result in that order.
+        value = functional.conv2d(x.contiguous(), weight[:, :, None, None], bias)
+        value = value.view(rows, subsets, weight.shape[0] // subsets, frames, joints)
+        mixed = aggregate_by_rows(value, base, *refinement.tensors())
+        return mixed.contiguous(memory_format=torch.channels_last)
     value = functional.conv2d(x, weight[:, :, None, None], bias)  # (R, K*C, T, V)
     value = value.view(rows, subsets, weight.shape[0] // subsets, frames, joints)
     return aggregate_reference(value, base, refinement)
@@ -128,6 +136,19 @@ def _fits(x: Tensor, base: Tensor, refinement: Refinement | None) -> bool:
         cells = power(joints) * power(refinement.query.shape[2])
         fits = cells <= MOST_CELLS and (x.dtype.itemsize == 2 or joints <= MOST_FLOAT32_JOINTS)
     return fits and use_kernels(KERNEL, x)
+
+
+def _by_rows(x: Tensor, base: Tensor, refinement: Refinement | None) -> bool:
+    """Whether going row by row is faster and possible: on processors, outside of compilers."""
+    if (
+        x.device.type != "cpu"
+        or refinement is None
+        or len(base) != 1
+        or chosen_kernels() == "plain"
+    ):
+        return False
+    halves = x.dtype not in (torch.float32, torch.float64) or torch.is_autocast_enabled("cpu")
+    return not halves and not torch.compiler.is_compiling()
 
 
 def aggregate_reference(

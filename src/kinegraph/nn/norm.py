@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from kinegraph.kernels.norm_act import Norm, Reduce, Running, norm_act
+from kinegraph.kernels.norm_act import Norm, Running, norm_act
+from kinegraph.kernels.norm_act_plain import Reduce
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -41,11 +42,15 @@ class BatchNorm(nn.BatchNorm1d):
             residual: In the shape of ``x``.
             relu: Whether negative results become zero.
         """
+        return norm_act(x, self.settings(weight), residual=residual, relu=relu)
+
+    def settings(self, weight: Tensor | None = None) -> Norm:
+        """Return what functions that do this norm among other things need to know of it."""
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
         assert self.momentum is not None
-        norm = Norm(
+        return Norm(
             scale=self.weight,
             shift=self.bias,
             running=Running(
@@ -56,4 +61,3 @@ class BatchNorm(nn.BatchNorm1d):
             weight=weight,
             reduce=self.reduce,
         )
-        return norm_act(x, norm, residual=residual, relu=relu)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from kinegraph.kernels.temporal_branches import temporal_branches
 from kinegraph.nn.init import kaiming_fan_out, normal
 from kinegraph.nn.norm import BatchNorm
 
@@ -61,7 +61,7 @@ class MultiScaleTemporalConv(nn.Module):
         dilations: Sequence[int] = (1, 2),
     ) -> None:
         super().__init__()
-        self.stride = stride
+        self.stride, self.dilations = stride, tuple(dilations)
         branches = len(dilations) + 2
         self.width = channels // branches
         self.reduce = nn.Conv2d(in_channels, branches * self.width, 1)
@@ -94,20 +94,13 @@ class MultiScaleTemporalConv(nn.Module):
         relu: bool = False,
     ) -> Tensor:
         """(R, C_in, T, V), weights and residual as in `BatchNorm` -> (R, C, T', V)."""
-        reduced = self.reduce(x)  # (R, 4*W, T, V)
-        y: Tensor = self.norm(self._branches(reduced, weight), weight, residual=residual, relu=relu)
-        return y
-
-    def _branches(self, reduced: Tensor, weight: Tensor | None) -> Tensor:
-        """(R, 4*W, T, V) -> (R, 4*W, T', V): what each branch does over time."""
-        point = reduced[:, self.reduce_norm.num_features :]
-        head = self.reduce_norm(reduced[:, : -self.width], weight, relu=True)
-        *dilated, maximum = head.chunk(len(self.dilated) + 1, dim=1)
-        return torch.cat(
-            (
-                *(conv(part) for conv, part in zip(self.dilated, dilated, strict=True)),
-                functional.max_pool2d(maximum, (3, 1), (self.stride, 1), (1, 0)),
-                point[:, :, :: self.stride],
-            ),
-            dim=1,
-        )
+        convs = cast(list[nn.Conv2d], list(self.dilated))
+        y = temporal_branches(
+            self.reduce(x),  # (R, 4*W, T, V)
+            self.reduce_norm.settings(weight),
+            [conv.weight for conv in convs],
+            [cast(Tensor, conv.bias) for conv in convs],
+            self.stride,
+            self.dilations,
+        )  # (R, 4*W, T', V)
+        return self.norm(y, weight, residual=residual, relu=relu)  # type: ignore[no-any-return]
