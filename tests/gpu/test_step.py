@@ -1,0 +1,163 @@
+"""Steps on a CUDA device: recorded, compiled and in half precision they train as plain ones do.
+
+None of these tests has been run on a GPU yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from kinegraph.recipe import OptimConfig, parse_recipe
+from kinegraph.training.checkpoint import load_checkpoint
+from kinegraph.training.loop import Training
+from kinegraph.training.optim import MovingAverage, align_gradients, build_optimizer
+from kinegraph.training.run import resume, start
+from kinegraph.training.run_folder import RunFolder
+from kinegraph.training.setup import open_data
+
+pytestmark = pytest.mark.gpu
+
+MakeStore = Callable[..., Path]
+TinyRecipe = Callable[..., dict[str, Any]]
+PLAIN = {"precision": "fp32", "kernels": "plain", "compile": "off", "cuda_graphs": "off"}
+
+
+@pytest.fixture
+def precise() -> Iterator[None]:
+    """Compute float32 as such, and the same each time."""
+    settings = (
+        (torch.backends.cudnn, "allow_tf32", False),
+        (torch.backends.cuda.matmul, "allow_tf32", False),
+        (torch.backends.cudnn, "deterministic", True),
+    )
+    before = [getattr(place, name) for place, name, _ in settings]
+    for place, name, value in settings:
+        setattr(place, name, value)
+    yield
+    for (place, name, _), value in zip(settings, before, strict=True):
+        setattr(place, name, value)
+
+
+@pytest.fixture
+def values(make_store: MakeStore, tiny_recipe: TinyRecipe, precise: None) -> Any:
+    store = make_store(per_class=16)
+
+    def make(**training: Any) -> dict[str, Any]:
+        switches = PLAIN | {"epochs": 3, "batch_size": 4, "ema": 0.9, "repeat": 3}
+        return tiny_recipe(
+            backbone={"name": "ctrgcn", "width": 8},
+            objective={"name": "classify", "dropout": 0.3},
+            optim={"lr": 0.005},
+            training=switches | training,
+            data={"store": str(store)},
+        )
+
+    return make
+
+
+def trained(values: dict[str, Any], run: RunFolder) -> tuple[dict[str, Tensor], list[float], str]:
+    start(parse_recipe(values), run, device="cuda")
+    losses = [row["loss"] for row in run.read_metrics()]
+    return load_checkpoint(run.last).group("ema"), losses, (run.path / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_replayed_runs_equal_plain_ones(tmp_path: Path, values: Any, accumulate: int) -> None:
+    plain, expected, _ = trained(values(accumulate=accumulate), RunFolder(tmp_path / "plain"))
+    asked = values(accumulate=accumulate, cuda_graphs="on")
+    recorded, found, log = trained(asked, RunFolder(tmp_path / "recorded"))
+    assert "fp32, plain kernels, CUDA graphs" in log
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    for name, value in plain.items():
+        torch.testing.assert_close(recorded[name], value, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [
+        {"precision": "auto", "kernels": "auto", "compile": "auto", "cuda_graphs": "auto"},
+        {"precision": "bf16", "cuda_graphs": "on"},
+        {"precision": "bf16", "kernels": "fused", "cuda_graphs": "on"},
+        {"kernels": "fused", "cuda_graphs": "on"},
+        {"compile": "on", "cuda_graphs": "on"},
+        {"precision": "bf16", "kernels": "fused", "compile": "on", "cuda_graphs": "on"},
+        {"precision": "fp16"},
+    ],
+)
+def test_switches_change_no_more_than_rounding(
+    tmp_path: Path, values: Any, switches: dict[str, Any]
+) -> None:
+    _, expected, _ = trained(values(), RunFolder(tmp_path / "plain"))
+    _, found, log = trained(values(**switches), RunFolder(tmp_path / "other"))
+    assert "going on without" not in log
+    # Compiled code draws other random numbers for dropout.
+    np.testing.assert_allclose(found, expected, rtol=0.2 if "compile" in switches else 0.05)
+
+
+def test_a_recorded_run_goes_on(
+    tmp_path: Path, values: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = values(cuda_graphs="on")
+    whole, expected, _ = trained(asked, RunFolder(tmp_path / "whole"))
+    finish, cut = Training._finish_epoch, RunFolder(tmp_path / "cut")
+
+    def stop_after_one(self: Training, row: dict[str, Any]) -> None:
+        finish(self, row)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "_finish_epoch", stop_after_one)
+        with pytest.raises(KeyboardInterrupt):
+            start(parse_recipe(asked), cut, device="cuda")
+    resume(cut, device="cuda")
+    np.testing.assert_allclose([r["loss"] for r in cut.read_metrics()], expected, rtol=1e-4)
+    for name, value in load_checkpoint(cut.last).group("ema").items():
+        torch.testing.assert_close(value, whole[name], rtol=1e-3, atol=1e-4)
+
+
+def test_replayed_steps_do_not_wait(tmp_path: Path, values: Any) -> None:
+    recipe = parse_recipe(values(cuda_graphs="on"))
+    run = RunFolder(tmp_path / "run")
+    training = Training(recipe, open_data(recipe), run, torch.device("cuda"))
+    training.state.objective.train()
+    groups = list(training._groups())
+    for group in groups[:6]:
+        training.stepper.step(group)
+    assert training.stepper.graphs is not None
+    assert training.stepper.graphs.recorded == 1
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for group in groups[6:10]:
+            training.stepper.step(group)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_fused_optimisers_do_as_plain_ones(name: str) -> None:
+    def ends(device: str) -> list[Tensor]:
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Conv2d(8, 16, 1), nn.BatchNorm2d(16), nn.Conv2d(16, 4, (3, 1)))
+        network.to(device)
+        config = OptimConfig.model_validate({"name": name, "lr": 0.05, "weight_decay": 0.01})
+        optimizer = build_optimizer(network.parameters(), config)
+        average = MovingAverage(network, 0.9)
+        x = torch.randn(6, 8, 9, 5).to(device).contiguous(memory_format=torch.channels_last)
+        for _ in range(5):
+            optimizer.zero_grad()
+            network(x).square().mean().backward()
+            align_gradients(optimizer)
+            optimizer.step()
+            average.update(network)
+        kept = [*network.parameters(), *average.state.values()]
+        return [value.detach().cpu() for value in kept]
+
+    for there, here in zip(ends("cuda"), ends("cpu"), strict=True):
+        torch.testing.assert_close(there, here, rtol=1e-3, atol=1e-4)
