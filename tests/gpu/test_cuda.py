@@ -11,12 +11,17 @@ import pytest
 import torch
 
 from kinegraph.backbones import BACKBONES
+from kinegraph.data.loader import ClipLoader
+from kinegraph.data.reader import TrackReader
+from kinegraph.data.resident import choose_reader
+from kinegraph.data.store import open_store
 from kinegraph.evaluation.testing import score_run
 from kinegraph.recipe import parse_recipe
 from kinegraph.skeleton import load_layout
 from kinegraph.training.checkpoint import make_objective
 from kinegraph.training.run import start
 from kinegraph.training.run_folder import RunFolder
+from kinegraph.transforms.pipeline import Pipeline
 from kinegraph.transforms.random import ClipRandom
 
 pytestmark = pytest.mark.gpu
@@ -30,6 +35,77 @@ def test_draws_do_not_depend_on_the_device() -> None:
     here = ClipRandom(seed=3, epoch=5, index=index).uniform(16)
     there = ClipRandom(seed=3, epoch=5, index=index.cuda()).uniform(16).cpu()
     assert torch.equal(here, there)
+
+
+CROP = {"name": "crop_resize", "length": 16, "proportion": [0.5, 1.0], "minimum": 4}
+PICK = {"name": "pick_frames", "length": 12, "random": True}
+LISTS: list[list[dict[str, Any]]] = [
+    [{"name": "centre"}, CROP, {"name": "rotate"}, {"name": "scale"}, {"name": "mirror"}],
+    [{"name": "centre"}, {"name": "min_max"}, PICK, {"name": "noise"}],
+    [{"name": "min_max"}, PICK, {"name": "scale_bones"}, {"name": "mask_frames"}],
+    [{"name": "window", "length": 20, "random": True}, {"name": "random_move"}],
+]
+
+
+def loader_on(
+    device: str, store: Path, configs: list[dict[str, Any]], *, place: str = "device",
+    stream: str = "bone-motion", original: bool = False, half: bool = False,
+) -> ClipLoader:  # fmt: skip
+    opened = open_store(store)
+    transforms = parse_recipe({"transforms": {"train": configs}}).transforms["train"]
+    pipeline = Pipeline(transforms, stream, opened.skeleton, original=original, half=half)
+    reader = choose_reader(TrackReader(opened, 2), [pipeline], torch.device(device), place)
+    return ClipLoader(
+        reader, opened.clips["label"], np.arange(len(opened)), {"train": pipeline},
+        views=("train",), batch_size=8, shuffle=True, device=device, count_absent=original,
+        ahead=2 if place == "host" else 0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ["device", "host"])
+@pytest.mark.parametrize("original", [False, True])
+@pytest.mark.parametrize("configs", LISTS)
+def test_batches_are_those_of_the_host(
+    make_store: MakeStore, place: str, original: bool, configs: list[dict[str, Any]]
+) -> None:
+    store = make_store(per_class=20)
+    here = loader_on("cpu", store, configs, original=original)
+    there = loader_on("cuda", store, configs, original=original, place=place)
+    assert there.reader.joints.is_cuda == (place == "device")
+    for (one,), (two,) in zip(here.epoch(1), there.epoch(1), strict=True):
+        assert {t.device.type for t in (two.x, two.label, two.index, two.present)} == {"cuda"}
+        torch.testing.assert_close(two.x.cpu(), one.x, rtol=1e-4, atol=1e-5)
+        assert one.x.stride() == two.x.stride()
+        assert torch.equal(two.label.cpu(), one.label)
+        assert torch.equal(two.index.cpu(), one.index)
+        assert torch.equal(two.present.cpu(), one.present)
+        assert one.rows is not None
+        assert two.rows is not None
+        assert len(one.rows) == len(two.rows)
+
+
+@pytest.mark.parametrize("place", ["device", "host"])
+@pytest.mark.parametrize("configs", LISTS)
+def test_batches_are_made_without_waiting(
+    make_store: MakeStore, place: str, configs: list[dict[str, Any]]
+) -> None:
+    for stream in ("bone-motion", "k-mode-2"):
+        loader = loader_on("cuda", make_store(stream), configs, place=place, stream=stream)
+        assert len(list(loader.epoch(0))) > 1  # constants are copied once
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            assert len(list(loader.epoch(1))) > 1
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+def test_half_precision_recordings_are_alike_on_both_sides(make_store: MakeStore) -> None:
+    store = make_store(per_class=20)
+    here = loader_on("cpu", store, LISTS[0], stream="joint", half=True)
+    there = loader_on("cuda", store, LISTS[0], stream="joint", half=True)
+    assert there.reader.joints.dtype == torch.float16
+    for (one,), (two,) in zip(here.epoch(1), there.epoch(1), strict=True):
+        torch.testing.assert_close(two.x.cpu(), one.x, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", BACKBONES)

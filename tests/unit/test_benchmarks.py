@@ -9,6 +9,7 @@ import re
 import statistics
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -142,3 +143,24 @@ def test_a_difference_of_the_two_ways_stops_the_benchmark(
     assert next(cases).name == "ntu joint, per-clip loop"
     with pytest.raises(SystemExit, match="ntu bone: the two ways differ"):
         next(cases)
+
+
+@pytest.mark.usefixtures("benchmark_modules")
+def test_all_ways_to_batches_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = load("bench_data")
+    (work, *_) = data.WORKS
+    small = replace(work, pattern=replace(work.pattern, clips=40))
+    cases = list(data.cases_of(small, tmp_path))
+    assert {case.baseline for case in cases} == {None, cases[0].name}
+    for case in cases:
+        assert case.amount == 40
+        case.run()
+    monkeypatch.setattr(data, "loader_for", partial(_sorted_if_resident, data.loader_for))
+    with pytest.raises(SystemExit, match="ctrgcn on ntu: resident: other batches"):
+        list(data.cases_of(replace(small, recipe="ctrgcn"), tmp_path / "again"))
+
+
+def _sorted_if_resident(make: Any, *given: Any, resident: bool, **options: Any) -> Any:
+    loader = make(*given, resident=resident, **options)
+    loader.shuffle = not resident
+    return loader
