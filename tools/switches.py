@@ -88,7 +88,7 @@ def compare(accuracies: Mapping[str, Sequence[float]], clips: int) -> list[dict[
                 "deviation": round(spread[1], 5),
                 "difference": round(difference, 5),
                 "noise": round(noise, 5),
-                "agrees": abs(difference) <= noise,
+                "agrees": abs(difference) <= noise + 1e-9,
             }
         )
     return rows
