@@ -122,7 +122,11 @@ def project_and_aggregate(
         value = value.view(rows, subsets, weight.shape[0] // subsets, frames, joints)
         mixed = aggregate_by_rows(value, base, *refinement.tensors())
         return mixed.contiguous(memory_format=torch.channels_last)
-    value = functional.conv2d(x, weight[:, :, None, None], bias)  # (R, K*C, T, V)
+    if x.numel() == 0:  # which a convolution refuses
+        value = torch.einsum("oi,ritv->rotv", weight, x)
+    else:
+        value = functional.conv2d(x, weight[:, :, None, None], bias)
+    # (R, K*C, T, V) -> (R, K, C, T, V)
     value = value.view(rows, subsets, weight.shape[0] // subsets, frames, joints)
     return aggregate_reference(value, base, refinement)
 
@@ -142,6 +146,7 @@ def _by_rows(x: Tensor, base: Tensor, refinement: Refinement | None) -> bool:
     """Whether going row by row is faster and possible: on processors, outside of compilers."""
     if (
         x.device.type != "cpu"
+        or x.numel() == 0
         or refinement is None
         or len(base) != 1
         or chosen_kernels() == "plain"

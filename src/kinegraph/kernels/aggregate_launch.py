@@ -168,11 +168,9 @@ def topology_gradient(
     # Nothing here asks the device for its size: the same rows are added up everywhere.
     rows_each = max(1, rows * subsets * channel_blocks * target_blocks // PROGRAMS)
     groups = -(-rows // rows_each)
-    zeros = values.numel() == 0  # no program runs, or none sees a frame
 
     def parts(*shape: int) -> Tensor:
-        memory = torch.zeros if zeros else torch.empty
-        return memory(shape, dtype=torch.float32, device=values.device)
+        return torch.empty(shape, dtype=torch.float32, device=values.device)
 
     base_parts = parts(rows if base_per_row else groups, channel_blocks, subsets, targets, sources)
     refined = query is not None
@@ -181,7 +179,7 @@ def topology_gradient(
     key_parts = parts(channel_blocks * target_blocks, *size, sources)
     size = (groups * target_blocks, subsets, channels) if refined else (0, 0, 0)
     expand_parts, bias_parts = parts(*size, relation), parts(*size)
-    if not zeros:
+    if rows:
         from kinegraph.kernels.aggregate_kernels import topology_gradient_kernel
 
         topology_gradient_kernel[(groups * channel_blocks * target_blocks, subsets)](
