@@ -38,8 +38,9 @@ TORCH = "2.13.0"
 # offer them through pip's find-links.
 CPU_BUILDS = ("6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b",)  # cp311 x86_64
 
-# What only the CUDA build of torch asks for. The CPU build runs without.
-CUDA_NAMES = re.compile(r"(nvidia|cuda)-.*|triton")
+# What only the CUDA build of torch asks for. The CPU build runs without. Triton is wanted with
+# either: its interpreter tests the kernels where there is no GPU.
+CUDA_NAMES = re.compile(r"(nvidia|cuda)-.*")
 # torchvision beside another torch breaks the imports of third packages; the rest is in its train,
 # or may not be used under our licence.
 FORBIDDEN = frozenset(
@@ -133,6 +134,8 @@ def _unmet(wish: Requirement, pins: list[Pin]) -> list[str]:
     problems = []
     own = [pin for pin in pins if pin.name == canonicalize_name(wish.name)]
     for python, platform in PLACES:
+        if not Pin(wish, ()).applies(python, platform):
+            continue
         found = [pin for pin in own if pin.applies(python, platform)]
         if len(found) != 1:
             where = f"for Python {python} on {platform[0]} {platform[2]}"

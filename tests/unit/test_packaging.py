@@ -67,7 +67,7 @@ DIGEST = "0" * 64
         ("constraints.txt", f"torch==2.12.0 --hash=sha256:{DIGEST}", "torch: pinned to 2.12.0"),
         ("constraints.txt", f"colorama>=0.4 --hash=sha256:{DIGEST}", "not pinned to one version"),
         ("constraints.txt", "colorama==0.4.6", "colorama: no hash"),
-        ("constraints.txt", f"triton==3.7.1 --hash=sha256:{DIGEST}", "belongs into"),
+        ("constraints.txt", f"nvidia-nvtx==13.0.85 --hash=sha256:{DIGEST}", "belongs into"),
         ("constraints-cpu.txt", "--index-url https://example.org/simple", "names an address"),
     ],
 )
@@ -84,6 +84,7 @@ def test_a_bad_pin_is_named(
         ('"rich>=13.7"', '"rich>=13.7", "colorama"', "colorama: 0 pins for Python 3.11"),
         ('"rich>=13.7"', '"rich>=1300"', "rich: pinned to"),
         ('"rich>=13.7"', '"torchvision"', "torchvision must never be asked for"),
+        ('"triton>=3.6;', '"triton>=300;', "triton: pinned to"),
     ],
 )
 def test_a_dependency_that_the_pins_do_not_meet_is_named(
