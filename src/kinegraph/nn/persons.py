@@ -105,7 +105,8 @@ def plan_rows(present: NDArray[np.bool_], *, share_absent: bool = False, multipl
         index=torch.from_numpy(index),
         share=torch.from_numpy(np.ascontiguousarray(share[:, :-1])),
         source=torch.from_numpy(source),
-        weight=None if (weight == 1).all() else torch.from_numpy(weight),
+        # Where rows are filled up, always there: batches are to look the same.
+        weight=None if multiple == 1 and (weight == 1).all() else torch.from_numpy(weight),
         counted=torch.from_numpy(~nobody.reshape(clips, persons)) if nobody.any() else None,
     )
 
