@@ -254,20 +254,25 @@ def check_norm(device: torch.device) -> float:
     """Compare kernels and plain operations on a device: statistics, values and all gradients.
 
     Returns:
-        The largest difference, relative to the largest number of the same tensor.
+        The largest difference as a share of the numbers; of bfloat16, which is rounded more, only
+        a part counts.
     """
+    return max(_difference(device, torch.float32), _difference(device, torch.bfloat16) / 64)
+
+
+def _difference(device: torch.device, dtype: torch.dtype) -> float:
     from kinegraph.kernels import norm_act_operators as operators
 
     random = torch.Generator().manual_seed(0)
-    x, residual, arriving = torch.randn(3, 3, 24, 5, 7, generator=random).to(device)
+    x, residual, arriving = torch.randn(3, 3, 24, 5, 7, generator=random).to(device, dtype)
+    residual = residual + 12 * residual.sign()  # no sum so near zero that rounding gives its sign
     scale, shift, before, spread = torch.randn(4, 24, generator=random).to(device)
     weight = torch.tensor([1.0, 0.0, 3.0], device=device)
     inputs = [each.clone().requires_grad_() for each in (x, scale, shift, residual)]
     results = []
     for function in (_Fused, plain.PlainNorm):
-        running = Running(
-            before.clone(), spread.clone(), torch.zeros((), device=device).long(), 0.3
-        )
+        seen = torch.zeros((), device=device, dtype=torch.int64)
+        running = Running(before.clone(), spread.clone(), seen, 0.3)
         if function is _Fused:
             moved = (running.mean, running.variance, running.batches, running.momentum)
             statistics = operators.statistics(x, weight, *moved)
@@ -278,7 +283,7 @@ def check_norm(device: torch.device) -> float:
         gradients = torch.autograd.grad(y, inputs, arriving)
         results.append([*statistics, running.mean, running.variance, y.detach(), *gradients])
     pairs = zip(*results, strict=True)
-    return max(float((one - other).abs().max() / other.abs().max()) for one, other in pairs)
+    return max(float((one - other).norm() / other.norm()) for one, other in pairs)
 
 
 register_kernel(NAME, check_norm)

@@ -16,10 +16,13 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+# Sizes of a batch: programs are compiled once for all of them.
+ANY_SIZE = ("positions", "positions_each", "span", "chunks")
+
 LEAST = tl.constexpr(1e-12)  # stands in for a sum of weights that is zero
 
 
-@triton.jit
+@triton.jit(do_not_specialize=ANY_SIZE)
 def statistics_kernel(
     x,  # (P, C), pitch numbers from row to row
     weight,  # (R,)
@@ -68,7 +71,7 @@ def statistics_kernel(
         tl.store(counts + chunk, whole)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=ANY_SIZE)
 def combine_kernel(
     means,  # (chunks, C)
     squares,  # (chunks, C)
@@ -126,7 +129,7 @@ def channel_values(mean, variance, scale, shift, epsilon, column, channels):
     return centre[None, :], rate[None, :], factor[None, :], addend[None, :]
 
 
-@triton.jit
+@triton.jit(do_not_specialize=ANY_SIZE)
 def apply_kernel(
     x,  # (P, C), pitch
     residual,  # (P, C), residual_pitch
@@ -173,7 +176,7 @@ def _arriving(gradient, y, scaled, here, MASK: tl.constexpr):
     return arrived
 
 
-@triton.jit
+@triton.jit(do_not_specialize=ANY_SIZE)
 def backward_sums_kernel(
     gradient,  # (P, C), gradient_pitch
     x,  # (P, C), pitch
@@ -221,7 +224,7 @@ def backward_sums_kernel(
     tl.store(sums + cell + channels, tl.sum(second, 0), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=ANY_SIZE)
 def backward_kernel(
     gradient,  # (P, C), gradient_pitch
     x,  # (P, C), pitch

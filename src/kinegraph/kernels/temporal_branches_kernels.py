@@ -21,12 +21,23 @@ import triton.language as tl
 
 from kinegraph.kernels.norm_act_kernels import channel_values
 
+# Sizes of a batch: programs are compiled once for all of them.
+ANY_SIZE = ("positions", "frames", "shorter", "joints", "span")
+
 
 @triton.jit
 def _place(position, frames, joints):
     """Row, frame and joint of positions of (R, frames, joints)."""
     within = position % (frames * joints)
     return position // (frames * joints), within // joints, within % joints
+
+
+@triton.jit
+def _dot(a, b, total, NATIVE: tl.constexpr):
+    """Return total + a @ b. The interpreter cannot multiply bfloat16: there it is not NATIVE."""
+    if not NATIVE:
+        a, b = a.to(tl.float32), b.to(tl.float32)
+    return tl.dot(a, b, total, input_precision="ieee")  # no kernel rounds float32 to fewer bits
 
 
 @triton.jit
@@ -44,7 +55,7 @@ def _rectified(z, row, frame, joint, here, first, column, of_channels, sizes, fi
     return tl.where(inside, scaled.to(value.dtype).to(tl.float32), fill)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=ANY_SIZE)
 def forward_kernel(
     z,  # (R, T, V, (D + 2) * W), pitch
     mean,  # ((D + 1) * W,)
@@ -64,7 +75,7 @@ def forward_kernel(
     STRIDE: tl.constexpr,
     DILATIONS: tl.constexpr,
     TAPS: tl.constexpr,
-    PRECISION: tl.constexpr,
+    NATIVE: tl.constexpr,
     BLOCK_P: tl.constexpr,
     PADDED: tl.constexpr,
 ):
@@ -91,7 +102,7 @@ def forward_kernel(
             value = _rectified(z, row, source, joint, here, first, column, of_channels, sizes, 0.0)
             cell = ((branch * TAPS + tap) * width + column)[:, None] * width + column[None, :]
             weight = tl.load(weights + cell, mask=square, other=0.0)  # (I, O)
-            total = tl.dot(value.to(weight.dtype), weight, total, input_precision=PRECISION)
+            total = _dot(value.to(weight.dtype), weight, total, NATIVE)
         tl.store(target + first, total, mask=whole)
 
     first = (branches - 2) * width
@@ -126,7 +137,7 @@ def _from_after(gradient, row, top, joint, here, first, column, sizes, STRIDE: t
     )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=ANY_SIZE)
 def backward_kernel(
     gradient,  # (R, T', V, (D + 2) * W), contiguous
     z,  # (R, T, V, (D + 2) * W), pitch
@@ -147,7 +158,7 @@ def backward_kernel(
     STRIDE: tl.constexpr,
     DILATIONS: tl.constexpr,
     TAPS: tl.constexpr,
-    PRECISION: tl.constexpr,
+    NATIVE: tl.constexpr,
     BLOCK_P: tl.constexpr,
     PADDED: tl.constexpr,
 ):
@@ -183,7 +194,7 @@ def backward_kernel(
                 )
                 cell = ((branch * TAPS + tap) * width + column)[None, :] * width + column[:, None]
                 weight = tl.load(weights + cell, mask=square, other=0.0)  # (O, I)
-                total = tl.dot(value.to(weight.dtype), weight, total, input_precision=PRECISION)
+                total = _dot(value.to(weight.dtype), weight, total, NATIVE)
         else:
             of_channels = (centre, rate, factor, addend)
             total = _to_first_of_most(
@@ -228,7 +239,7 @@ def _to_first_of_most(
     return total + tl.where((one < own) & (two < own), value.to(tl.float32), 0.0)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=ANY_SIZE)
 def weights_kernel(
     gradient,  # (R, T', V, (D + 2) * W), contiguous
     z,  # (R, T, V, (D + 2) * W), pitch
@@ -248,7 +259,7 @@ def weights_kernel(
     DILATIONS: tl.constexpr,
     TAPS: tl.constexpr,
     WIDTH: tl.constexpr,
-    PRECISION: tl.constexpr,
+    NATIVE: tl.constexpr,
     BLOCK_P: tl.constexpr,
     BLOCK_J: tl.constexpr,
     PADDED: tl.constexpr,
@@ -291,7 +302,7 @@ def weights_kernel(
         scaled = tl.where(inside, scaled, 0.0)
         scaled = tl.where((pair == TAPS * WIDTH)[None, :], 1.0, scaled)
         scaled = tl.trans(scaled.to(value.dtype))  # (J, P)
-        total = tl.dot(scaled, value, total, input_precision=PRECISION)
+        total = _dot(scaled, value, total, NATIVE)
     pairs = TAPS * WIDTH + 1
     cell = ((chunk * len(DILATIONS) + branch) * pairs + pair)[:, None] * WIDTH + column[None, :]
     tl.store(partial + cell, total, mask=(pair < pairs)[:, None] & (column < WIDTH)[None, :])

@@ -13,11 +13,12 @@ from torch.library import custom_op
 
 from kinegraph.kernels import norm_act_kernels
 from kinegraph.kernels import temporal_branches_kernels as kernels
+from kinegraph.kernels.dispatch import interpreted
 from kinegraph.kernels.norm_act_operators import as_matrix, blocks, channels_last, positions_each
 
-POSITIONS = 128  # of a block of `forward_kernel` and `backward_kernel`
-SUMMED = 64  # positions that `weights_kernel` takes at once
-PAIRS = 128  # of tap and channel, likewise
+TILE = 2048  # numbers of one block: 16 for each of 128 threads; half as many of float32
+FEWEST = 64  # positions of a block: fewer leave Hopper's tensor cores idle
+PAIRS = 128  # of tap and channel, which `weights_kernel` takes at once
 PROGRAMS = 528  # of `weights_kernel`, four for each multiprocessor of the largest devices
 SMALLEST = 16  # side of what a tensor core multiplies
 
@@ -49,13 +50,29 @@ def _packed(weights: Tensor, z: Tensor) -> Tensor:
     return weights.permute(0, 3, 2, 1).to(z.dtype).contiguous()
 
 
-def _constants(stride: int, dilations: list[int], weights: Tensor, width: int) -> dict[str, object]:
+def _tile(z: Tensor, sizes: Sizes) -> tuple[int, int]:
+    """Return positions of a block, and warps that work on it."""
+    padded = _padded(sizes)
+    positions = max(FEWEST, TILE // padded)
+    warps = min(8, max(4, positions * padded // 512))
+    return (positions if z.element_size() == 2 else positions // 2), warps
+
+
+def _padded(sizes: Sizes) -> int:
+    return max(SMALLEST, int(triton.next_power_of_2(sizes.width)))
+
+
+def _constants(
+    stride: int, dilations: list[int], weights: Tensor, sizes: Sizes
+) -> dict[str, object]:
+    """Return what `forward_kernel`, `backward_kernel` and `weights_kernel` are compiled for."""
     return {
         "STRIDE": stride,
         "DILATIONS": tuple(dilations),
         "TAPS": weights.shape[3],
-        "PRECISION": "ieee",  # of float32; others have one
-        "PADDED": max(SMALLEST, triton.next_power_of_2(width)),
+        "NATIVE": not interpreted(),
+        "PADDED": _padded(sizes),
+        "num_stages": 2,  # more take registers that programs at the same time need
     }
 
 
@@ -81,7 +98,8 @@ def forward(
     positions = sizes.rows * sizes.shorter * sizes.joints
     if positions == 0:
         return out
-    kernels.forward_kernel[(triton.cdiv(positions, POSITIONS),)](
+    block, warps = _tile(z, sizes)
+    kernels.forward_kernel[(triton.cdiv(positions, block),)](
         matrix,
         mean,
         variance,
@@ -97,8 +115,9 @@ def forward(
         sizes.width,
         matrix.stride(0),
         epsilon,
-        BLOCK_P=POSITIONS,
-        **_constants(stride, dilations, weights, sizes.width),
+        BLOCK_P=block,
+        num_warps=warps,
+        **_constants(stride, dilations, weights, sizes),
     )
     return out
 
@@ -130,7 +149,8 @@ def backward(
     positions, channels = matrix.shape
     if positions == 0:
         return arrived, torch.zeros(2, channels - sizes.width, device=z.device)
-    programs = triton.cdiv(positions, POSITIONS)
+    block, warps = _tile(z, sizes)
+    programs = triton.cdiv(positions, block)
     sums = torch.empty(programs, 2, channels - sizes.width, device=z.device)
     kernels.backward_kernel[(programs,)](
         as_matrix(gradient).contiguous(),
@@ -149,8 +169,9 @@ def backward(
         sizes.width,
         matrix.stride(0),
         epsilon,
-        BLOCK_P=POSITIONS,
-        **_constants(stride, dilations, weights, sizes.width),
+        BLOCK_P=block,
+        num_warps=warps,
+        **_constants(stride, dilations, weights, sizes),
     )
     return arrived, sums.sum(0)
 
@@ -184,10 +205,10 @@ def weights_gradient(
         )
     matrix = as_matrix(z)
     pairs = weights.shape[3] * sizes.width + 1
-    block = min(PAIRS, triton.next_power_of_2(pairs))
-    columns = triton.cdiv(pairs, block)
-    pieces = triton.cdiv(positions, SUMMED)
-    span = triton.cdiv(pieces, max(1, PROGRAMS // (len(weights) * columns))) * SUMMED
+    columns = triton.cdiv(pairs, PAIRS)
+    block = FEWEST if z.element_size() == 2 else FEWEST // 2
+    pieces = triton.cdiv(positions, block)
+    span = triton.cdiv(pieces, max(1, PROGRAMS // (len(weights) * columns))) * block
     chunks = triton.cdiv(positions, span)
     partial = torch.empty(chunks, len(weights), pairs, sizes.width, device=z.device)
     kernels.weights_kernel[(chunks, len(weights), columns)](
@@ -206,9 +227,10 @@ def weights_gradient(
         span,
         epsilon,
         WIDTH=sizes.width,
-        BLOCK_P=SUMMED,
-        BLOCK_J=block,
-        **_constants(stride, dilations, weights, sizes.width),
+        BLOCK_P=block,
+        BLOCK_J=PAIRS,
+        num_warps=8,
+        **_constants(stride, dilations, weights, sizes),
     )
     total = partial.sum(0)  # (D, taps * I + 1, O)
     shape = (len(weights), weights.shape[3], sizes.width, sizes.width)
