@@ -58,6 +58,11 @@ def _tile(z: Tensor, sizes: Sizes) -> tuple[int, int]:
     return (positions if z.element_size() == 2 else positions // 2), warps
 
 
+def summed(z: Tensor) -> int:
+    """Return how many positions `weights_kernel` takes at once."""
+    return FEWEST if z.element_size() == 2 else FEWEST // 2
+
+
 def _padded(sizes: Sizes) -> int:
     return max(SMALLEST, int(triton.next_power_of_2(sizes.width)))
 
@@ -206,7 +211,7 @@ def weights_gradient(
     matrix = as_matrix(z)
     pairs = weights.shape[3] * sizes.width + 1
     columns = triton.cdiv(pairs, PAIRS)
-    block = FEWEST if z.element_size() == 2 else FEWEST // 2
+    block = summed(z)
     pieces = triton.cdiv(positions, block)
     span = triton.cdiv(pieces, max(1, PROGRAMS // (len(weights) * columns))) * block
     chunks = triton.cdiv(positions, span)
