@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 from kinegraph.batch import Batch
 from kinegraph.data.store import open_store
 from kinegraph.errors import TrainingError
+from kinegraph.nn.persons import Rows, fold, plan_rows, rows_of
 from kinegraph.objectives import OBJECTIVES
 from kinegraph.objectives.base import Objective
 from kinegraph.recipe import Recipe, parse_recipe
@@ -52,17 +53,27 @@ class Small(Objective):
 
     def forward(self, *batches: Batch) -> dict[str, Tensor]:
         (batch,) = batches
-        logits = self.logits(batch.x)
+        logits = self.logits(batch.x, batch.people)
         loss = nn.functional.cross_entropy(logits.float(), batch.label)
         return {"loss": loss, "accuracy": (logits.argmax(1) == batch.label).float().mean()}
 
-    def logits(self, x: Tensor, present: Tensor | None = None) -> Tensor:
+    def logits(self, x: Tensor, present: Tensor | Rows | None = None) -> Tensor:
         scores: Tensor = self.head(torch.relu(self.norm(self.conv(x[..., 0]))).mean((2, 3)))
         return scores
 
     def after_step(self) -> None:
         self.steps += 1
         self.shown.add_(self.steps)
+
+
+class People(Small):
+    """Sees every person on its own, as backbones do."""
+
+    def logits(self, x: Tensor, present: Tensor | Rows | None = None) -> Tensor:
+        rows = rows_of(x, present)
+        y = torch.relu(self.norm(self.conv(fold(x, rows))))  # (R, 8, T, V)
+        scores: Tensor = self.head(rows.pool(y.mean((2, 3))))
+        return scores
 
 
 class Waiting(Small):
@@ -141,6 +152,14 @@ def batch_of(clips: int, number: int, frames: int = 6) -> Batch:
         index=torch.randint(0, 12, (clips,), generator=draws),
         present=torch.ones(clips, 1, dtype=torch.bool),
     )
+
+
+def crowd_of(number: int, pairs: int) -> Batch:
+    """Return four clips of two slots, ``pairs`` of them with two people."""
+    single = batch_of(4, number)
+    present = torch.arange(4)[:, None] < torch.tensor([4, pairs])  # (N, M)
+    x = torch.cat((single.x, single.x.flip(0)), dim=4) * present[:, None, None, None, :]
+    return replace(single, x=x, present=present, rows=plan_rows(present.numpy()))
 
 
 @dataclass
@@ -355,7 +374,7 @@ class DrawingConfig(Config):
 class Drawing(Small):
     """Draws random numbers in its forward pass."""
 
-    def logits(self, x: Tensor, present: Tensor | None = None) -> Tensor:
+    def logits(self, x: Tensor, present: Tensor | Rows | None = None) -> Tensor:
         return super().logits(nn.functional.dropout(x, 0.5))
 
 
@@ -372,13 +391,13 @@ def test_compiling_leaves_no_trace(make_run: Callable[..., Run], compiler: Compi
     assert compiled.told[0].startswith("compiled in")
 
 
-def test_no_more_shapes_are_compiled_than_are_worth_it(
+def test_no_more_kinds_are_compiled_than_are_worth_it(
     make_run: Callable[..., Run], compiler: Compiler
 ) -> None:
     run = make_run(Execution(compile=True))
     for frames in range(3, 12):
         run.stepper.step([(batch_of(4, frames, frames),)])
-    assert len(compiler.shapes) == compiling.MOST_SHAPES
+    assert len(compiler.shapes) == compiling.MOST_KINDS
 
 
 def test_what_cannot_be_compiled_is_taken_as_usual(
@@ -438,6 +457,27 @@ def test_torch_compiles_a_run_once_and_remembers(
     torch._dynamo.reset()
     assert "not in the cache" in told[0]
     assert "cache hit" in told[1]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+def test_torch_compiles_once_for_any_number_of_people(
+    make_run: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch._dynamo.utils import counters
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    torch._dynamo.reset()
+    counters.clear()
+    plain = make_run(Execution(), objective=People)
+    compiled = make_run(Execution(compile=True), objective=People)
+    for number, pairs in enumerate((1, 3, 2, 1, 3)):
+        expected = plain.stepper.step([(crowd_of(number, pairs),)])
+        found = compiled.stepper.step([(crowd_of(number, pairs),)])
+        assert float(found["loss"]) == pytest.approx(float(expected["loss"]), rel=1e-4)
+    assert counters["stats"]["unique_graphs"] == 1
+    assert len(compiled.told) == 1
+    torch._dynamo.reset()
 
 
 @pytest.mark.slow

@@ -1,7 +1,8 @@
-"""The objective's forward pass through ``torch.compile``: once for each shape of a full batch.
+"""The objective's forward pass through ``torch.compile``: once for all full batches.
 
-Batches of other shapes, such as a smaller last one, are not worth a compilation and take the plain
-path. Compilation happens before the first step with that shape, and leaves no trace in the run.
+How many people they hold may differ: the code takes any number of rows. Smaller batches, such as
+the last one of an epoch, are not worth a compilation and take the plain path. Compilation happens
+before the first step and leaves no trace in the run.
 """
 
 from __future__ import annotations
@@ -9,19 +10,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from kinegraph.batch import Batch
+from kinegraph.nn.persons import Rows
 from kinegraph.objectives.base import Objective
 from kinegraph.training.structure import shape_of
 
 Batches = tuple[Batch, ...]
 Parts = dict[str, Tensor]
 
-MOST_SHAPES = 4  # below the limit at which torch.compile gives up on a function
+MOST_KINDS = 4  # below the limit at which torch.compile gives up on a function
+ROW_AXES = {"index": 0, "share": 1, "weight": 0}  # of the tensors of Rows
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class CompileReport:
 
 
 class CompiledForward:
-    """The forward pass of an objective, compiled for the shapes that `compile` was called with.
+    """The forward pass of an objective, compiled for the kinds of batches that `compile` has seen.
 
     Args:
         objective: On its device.
@@ -64,22 +67,24 @@ class CompiledForward:
         self._objective = objective
         self._batch_size = batch_size
         self._compiled: Callable[..., Parts] = torch.compile(objective, dynamic=False)
-        self._shapes: set[Hashable] = set()
+        self._kinds: set[Hashable] = set()
 
     def __call__(self, *batches: Batch) -> Parts:
         """Return what ``objective(*batches)`` returns."""
-        if self._shapes and shape_of(batches) in self._shapes:
+        if kind_of(batches) in self._kinds:
+            for batch in batches:
+                _leave_rows_open(batch)
             return self._compiled(*batches)
         parts: Parts = self._objective(*batches)
         return parts
 
     def lacks(self, batches: Batches) -> bool:
-        """Whether these batches are full ones of a shape that has yet to be compiled."""
+        """Whether these batches are full ones of a kind that has yet to be compiled."""
         full = len(batches[0]) == self._batch_size
-        return full and len(self._shapes) < MOST_SHAPES and shape_of(batches) not in self._shapes
+        return full and len(self._kinds) < MOST_KINDS and kind_of(batches) not in self._kinds
 
     def compile(self, batches: Batches, run: Callable[[], None]) -> CompileReport:
-        """Compile for the shape of these batches.
+        """Compile for batches like these.
 
         Args:
             batches: The batches.
@@ -87,19 +92,41 @@ class CompiledForward:
                 than buffers, gradients and torch's random numbers, which are put back.
 
         Raises:
-            Exception: Whatever torch.compile fails with; the shape is then not compiled.
+            Exception: Whatever torch.compile fails with; such batches are then not compiled.
         """
         before, began = _counts(), time.monotonic()
-        shape = shape_of(batches)
-        self._shapes.add(shape)
+        kind = kind_of(batches)
+        self._kinds.add(kind)
         try:
             with unchanged(self._objective):
                 run()
         except BaseException:
-            self._shapes.discard(shape)
+            self._kinds.discard(kind)
             raise
         cached, made, breaks = (now - then for now, then in zip(_counts(), before, strict=True))
         return CompileReport(time.monotonic() - began, cached, made, breaks)
+
+
+def kind_of(batches: Batches) -> Hashable:
+    """Return the shape of batches but for their number of rows, which compiled code leaves open."""
+    rows = tuple(tuple(tensors_in(batch.rows)) for batch in batches)
+    return shape_of(tuple(replace(batch, rows=None) for batch in batches)), rows
+
+
+def tensors_in(rows: Rows | None) -> list[str]:
+    """Return the names of the tensors that rows have."""
+    return [] if rows is None else [name for name, value in vars(rows).items() if value is not None]
+
+
+def _leave_rows_open(batch: Batch) -> None:
+    """Tell torch.compile that the number of rows differs from batch to batch."""
+    rows = batch.rows
+    if rows is None or rows.persons == 1:  # one row for each clip, always
+        return
+    for name, axis in ROW_AXES.items():
+        tensor = getattr(rows, name)
+        if tensor is not None:
+            torch._dynamo.mark_dynamic(tensor, axis)
 
 
 @contextmanager

@@ -64,20 +64,25 @@ class Execution:
         return ", ".join(words)
 
 
-def resolve_execution(recipe: Recipe, device: torch.device, loader: ClipLoader) -> Execution:
+def resolve_execution(
+    recipe: Recipe, device: torch.device, loader: ClipLoader, *, processes: int = 1
+) -> Execution:
     """Decide how a run computes on a device.
 
     ``auto`` means: bf16 where a CUDA device computes it natively and fp32 elsewhere; kernels and
     CUDA graphs on CUDA devices; compilation on CUDA devices without kernels, for runs that are
-    long enough to earn its minutes back. On a CPU compilation gains about 5 %.
+    long enough to earn its minutes back. On a CPU compilation gains about 5 %. Several processes
+    neither compile nor record: their exchanges are no part of what can be.
 
     Args:
         recipe: What is wished for.
         device: Where the run computes.
-        loader: The training batches; how many there are, and whether all have one shape.
+        loader: The training batches; how many there are decides whether compiling pays.
+        processes: How many processes share them.
 
     Raises:
-        RecipeError: Something was asked for that cannot work on this device.
+        RecipeError: Something was asked for that cannot work on this device, or in so many
+            processes.
     """
     training = recipe.training
     precision = _precision(training.precision, device)
@@ -86,16 +91,26 @@ def resolve_execution(recipe: Recipe, device: torch.device, loader: ClipLoader) 
     insist = frozenset(
         name for name in ("compile", "cuda_graphs") if getattr(training, name) == "on"
     )
+    alone = processes == 1
+    if insist and not alone:
+        raise RecipeError(
+            f"training.{min(insist)} on: does not work in {processes} processes; choose auto or off"
+        )
     if "compile" in insist:
         _check_compiler(device)
     if "cuda_graphs" in insist:
         _check_graphs(precision, device)
-    pays = not fused and _compiling_pays(loader, training.epochs, device)
+    pays = alone and not fused and _compiling_pays(training.epochs * len(loader), device)
     return Execution(
         precision=precision,
         kernels=training.kernels,
         compile=training.compile == "on" or (training.compile == "auto" and pays),
-        cuda_graphs=training.cuda_graphs != "off" and device.type == "cuda" and precision != "fp16",
+        cuda_graphs=(
+            alone
+            and training.cuda_graphs != "off"
+            and device.type == "cuda"
+            and precision != "fp16"
+        ),
         insist=insist,
         fused=fused,
     )
@@ -140,11 +155,8 @@ def _has_triton() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
-def _compiling_pays(loader: ClipLoader, epochs: int, device: torch.device) -> bool:
-    """Whether a run is long enough to be compiled, and needs to be compiled but once."""
-    steady = loader.clips_per_epoch % loader.batch_size == 0 and loader.reader.persons == 1
-    enough = epochs * len(loader) >= STEPS_TO_COMPILE
-    return device.type == "cuda" and _has_triton() and steady and enough
+def _compiling_pays(steps: int, device: torch.device) -> bool:
+    return device.type == "cuda" and _has_triton() and steps >= STEPS_TO_COMPILE
 
 
 def _check_kernels(kernels: Choice, device: torch.device) -> None:
