@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from kinegraph import __version__
 from kinegraph.arguments import UsageError, parse
-from kinegraph.console import remark, say
+from kinegraph.console import complain, remark, say
 from kinegraph.errors import KinegraphError, nearest
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ VERBS: dict[str, Verb] = {
     "predict": Verb("recognise the action in recordings", "predict"),
     "show": Verb("draw a clip or a layout", "show"),
     "reproduce": Verb("repeat a published result: its runs, its ensemble, a verdict", "reproduce"),
+    "bench": Verb("how fast a recipe trains and scores here, and what holds it back", "bench"),
 }
 
 USAGE = """\
@@ -100,7 +101,7 @@ def main(words: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except KinegraphError as error:
-        remark(f"{name}: {error}")
+        complain(name, str(error))
         return 2
     except KeyboardInterrupt:
         remark(f"{name}: interrupted")
@@ -111,7 +112,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except OSError as error:
         _drop_output()
         where = f" '{error.filename}'" if error.filename else ""
-        remark(f"{name}: cannot read or write{where}: {error.strerror or error}")
+        complain(name, f"cannot read or write{where}: {error.strerror or error}")
         return 2
 
 
@@ -164,12 +165,17 @@ def find_verb(words: Sequence[str]) -> tuple[str, list[str]]:
 
 def run_verb(name: str, words: list[str]) -> int:
     """Load a verb's module and any plug-ins, parse its arguments and run it."""
+    typed = (*name.split(), *words)
     words = load_plugins(words)
     verb = VERBS[name]
     if verb.bare is not None and not words:
         return verb.bare()
     module = importlib.import_module(f"kinegraph.commands.{verb.module}")
     model: type[BaseModel] = getattr(module, verb.arguments)
+    if "typed" in model.model_fields:  # the verb can start processes for several devices
+        from kinegraph.training.launch import join_devices
+
+        words = join_devices(words)
     if "overrides" in model.model_fields:
         from kinegraph.commands.overrides import override_keys, show_recipe_help, split_overrides
 
@@ -180,6 +186,8 @@ def run_verb(name: str, words: list[str]) -> int:
         arguments = arguments.model_copy(update={"overrides": tuple(overrides)})
     else:
         arguments = parse(name, verb.summary, model, words)
+    if "typed" in model.model_fields:
+        arguments = arguments.model_copy(update={"typed": typed})
     code: int = getattr(module, verb.run)(arguments)
     return code
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,10 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kinegraph.console import console, remark, say
 from kinegraph.errors import ClipError, RecipeError, SourceError, StoreError
+from kinegraph.training.launch import run_ranks, several
 
 if TYPE_CHECKING:
     from kinegraph.data.clip import Clip
     from kinegraph.inference.predictor import Prediction, Predictor
+    from kinegraph.training.distributed import World
+
+WHO = "kinegraph predict"
 
 
 class Arguments(BaseModel):
@@ -41,7 +46,8 @@ class Arguments(BaseModel):
     """Recordings at a time; changes no result."""
 
     device: str = "auto"
-    """cpu, cuda, cuda:1, mps ...; auto takes an accelerator if there is one."""
+    """cpu, cuda, cuda:1, mps ...; auto takes an accelerator if there is one; several, such as 0 1,
+    start a process for each GPU."""
 
     layout: str | None = None
     """Layout of recordings that do not tell it."""
@@ -52,15 +58,42 @@ class Arguments(BaseModel):
     as_json: Annotated[bool, tyro.conf.arg(name="json")] = False
     """Print JSON instead of a table."""
 
+    typed: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
+    """The words of the command line, for the processes of several devices."""
+
 
 @dataclass(frozen=True)
 class Sample:
-    """One recording to predict: where it came from, and its class if the source tells it."""
+    """One recording to predict: where it came from, and its class if the source tells it.
 
+    Attributes:
+        number: Its place among all recordings that were given.
+        source: The file, folder, archive or store.
+        alone: Whether it is the only recording of its source.
+        clip: The recording.
+        label: Its class, if known.
+    """
+
+    number: int
     source: Path
-    alone: bool  # the only recording of its source
+    alone: bool
     clip: Clip
     label: str | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is to be said of one recording.
+
+    Attributes:
+        number: Its place among all recordings that were given.
+        alone: Whether it is the only recording of its source.
+        facts: As `describe` returns them.
+    """
+
+    number: int
+    alone: bool
+    facts: dict[str, Any]
 
 
 def run(arguments: Arguments) -> int:
@@ -71,17 +104,24 @@ def run(arguments: Arguments) -> int:
     """
     if not arguments.files:
         raise RecipeError("no recordings given; name files, folders or a store after the run")
+    if devices := several(arguments.device):
+        return run_ranks(arguments.typed, devices, who=WHO)
     from kinegraph.inference.predictor import Predictor
+    from kinegraph.training.distributed import join
 
-    predictor = Predictor.from_run(arguments.run, device=arguments.device)
-    answers = list(_answers(arguments, predictor))
-    if not answers:
-        raise ClipError("none of the recordings could be used")
+    with join(arguments.device, WHO) as world:
+        predictor = Predictor.from_run(arguments.run, device=world.device)
+        work = _Work(arguments, predictor, world)
+        answers = work.gather(list(work.answers()))
+        if not answers:
+            raise ClipError("none of the recordings could be used")
+    if not world.first:
+        return 0
     if arguments.as_json:
-        rows = [describe(sample, prediction, arguments.top) for sample, prediction in answers]
+        rows = [answer.facts for answer in answers]
         say(json.dumps(rows, indent=2, ensure_ascii=False))
     else:
-        _print_table(answers, arguments.top)
+        _print_table(answers)
     return 0
 
 
@@ -96,75 +136,107 @@ def describe(sample: Sample, prediction: Prediction, top: int) -> dict[str, Any]
     }
 
 
-def _answers(arguments: Arguments, predictor: Predictor) -> Iterator[tuple[Sample, Prediction]]:
-    batch: list[Sample] = []
-    for sample in _samples(arguments, predictor):
-        batch.append(sample)
-        if len(batch) == arguments.batch_size:
-            yield from _predict(predictor, batch)
-            batch = []
-    yield from _predict(predictor, batch)
+class _Work:
+    """The recordings that this process predicts: every so many-th of all that were given."""
 
+    def __init__(self, arguments: Arguments, predictor: Predictor, world: World) -> None:
+        self.arguments, self.predictor, self.world = arguments, predictor, world
+        self.left_out: list[str] = []
 
-def _predict(predictor: Predictor, batch: list[Sample]) -> Iterator[tuple[Sample, Prediction]]:
-    clips = [sample.clip for sample in batch]
-    predictions = predictor.predict(clips, predictor.skeleton, batch_size=max(len(clips), 1))
-    return zip(batch, predictions, strict=True)
+    def answers(self) -> Iterator[Answer]:
+        """Predict recordings as they are read, a batch at a time."""
+        batch: list[Sample] = []
+        for sample in self._samples():
+            batch.append(sample)
+            if len(batch) == self.arguments.batch_size:
+                yield from self._predict(batch)
+                batch = []
+        yield from self._predict(batch)
 
+    def gather(self, answers: list[Answer]) -> list[Answer]:
+        """Return the answers of all processes in the order of the recordings."""
+        if self.world.size == 1:
+            return answers
+        own = {"answers": list(map(astuple, answers)), "left_out": self.left_out}
+        everything = list(map(json.loads, self.world.collect(json.dumps(own).encode())))
+        for others in everything[1:]:  # the first process has named its own
+            for what in others["left_out"]:
+                remark(what)
+        found = [Answer(*values) for one in everything for values in one["answers"]]
+        return sorted(found, key=lambda answer: answer.number)
 
-def _samples(arguments: Arguments, predictor: Predictor) -> Iterator[Sample]:
-    """Read the recordings one after the other; with ``--skip-bad`` name the bad ones and go on."""
-    for path in arguments.files:
-        try:
-            yield from _samples_of(path, arguments, predictor)
-        except (SourceError, StoreError) as error:
-            if not arguments.skip_bad:
-                raise
-            remark(f"left out: {error}")
+    def _predict(self, batch: list[Sample]) -> Iterator[Answer]:
+        clips = [sample.clip for sample in batch]
+        predictions = self.predictor.predict(
+            clips, self.predictor.skeleton, batch_size=max(len(clips), 1)
+        )
+        for sample, prediction in zip(batch, predictions, strict=True):
+            facts = describe(sample, prediction, self.arguments.top)
+            yield Answer(sample.number, sample.alone, facts)
 
-
-def _samples_of(path: Path, arguments: Arguments, predictor: Predictor) -> Iterator[Sample]:
-    from kinegraph.inference.sources import open_source
-
-    with open_source(path, layout=arguments.layout) as source:
-        predictor.check_layout(source.skeleton, where=f"'{path}'")
-        for recording in source.items:
+    def _samples(self) -> Iterator[Sample]:
+        """Read recordings one after the other; with ``--skip-bad`` name the bad ones and go on."""
+        numbers = count()
+        for path in self.arguments.files:
             try:
-                clip = recording.read()
-                predictor.check_clip(clip)
-            except ClipError as error:
-                if not arguments.skip_bad:
-                    raise ClipError(f"'{path}': {error}; --skip-bad predicts the others") from error
-                remark(f"left out: '{path}': {error}")
-                continue
-            known = 0 <= clip.label < len(source.class_names)
-            yield Sample(
-                source=path,
-                alone=source.count == 1,
-                clip=clip,
-                label=source.class_names[clip.label] if known else None,
-            )
+                yield from self._samples_of(path, numbers)
+            except (SourceError, StoreError) as error:
+                if not self.arguments.skip_bad:
+                    raise
+                remark(f"left out: {error}")  # all processes find it; the first speaks
+
+    def _samples_of(self, path: Path, numbers: Iterator[int]) -> Iterator[Sample]:
+        from kinegraph.inference.sources import open_source
+
+        with open_source(path, layout=self.arguments.layout) as source:
+            self.predictor.check_layout(source.skeleton, where=f"'{path}'")
+            for recording in source.items:
+                number = next(numbers)
+                if number % self.world.size != self.world.rank:
+                    continue
+                try:
+                    clip = recording.read()
+                    self.predictor.check_clip(clip)
+                except ClipError as error:
+                    if not self.arguments.skip_bad:
+                        raise ClipError(
+                            f"'{path}': {error}; --skip-bad predicts the others"
+                        ) from error
+                    self._leave_out(f"left out: '{path}': {error}")
+                    continue
+                known = 0 <= clip.label < len(source.class_names)
+                yield Sample(
+                    number=number,
+                    source=path,
+                    alone=source.count == 1,
+                    clip=clip,
+                    label=source.class_names[clip.label] if known else None,
+                )
+
+    def _leave_out(self, what: str) -> None:
+        remark(what)
+        self.left_out.append(what)
 
 
-def _print_table(answers: list[tuple[Sample, Prediction]], top: int) -> None:
+def _print_table(answers: list[Answer]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    labelled = any(sample.label is not None for sample, _ in answers)
+    labelled = any(answer.facts["label"] is not None for answer in answers)
     table = Table()
     table.add_column("recording", overflow="fold")
     if labelled:
         table.add_column("recorded as", overflow="fold")
     table.add_column("predicted", overflow="fold")
     table.add_column("probability", justify="right")
-    for sample, prediction in answers:
-        first = str(sample.source) if sample.alone else prediction.name
-        told = [escape(sample.label or "")] if labelled else []
+    for answer in answers:
+        facts = answer.facts
+        first = facts["source"] if answer.alone else facts["clip"]
+        told = [escape(facts["label"] or "")] if labelled else []
         head = [escape(first), *told]
-        pairs = zip(prediction.labels[:top], prediction.probabilities[:top], strict=True)
-        for label, probability in pairs:
-            table.add_row(*head, escape(label), f"{probability:.1%}")
+        for guess in facts["predictions"]:
+            table.add_row(*head, escape(guess["label"]), f"{guess['probability']:.1%}")
             head = [""] * len(head)
-        if top > 1:
+        if len(facts["predictions"]) > 1:
             table.add_section()
     console().print(table)

@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from kinegraph.console import console, say
 from kinegraph.errors import OutputError
 from kinegraph.files import refuse_existing
+from kinegraph.training.launch import run_ranks, several
+
+WHO = "kinegraph test"
 
 
 class DataArguments(BaseModel):
@@ -47,7 +50,8 @@ class Arguments(BaseModel):
     """Measure chance and nearest neighbours on raw coordinates as well, for table and report."""
 
     device: str = "auto"
-    """cpu, cuda, cuda:1, mps ...; auto takes an accelerator if there is one."""
+    """cpu, cuda, cuda:1, mps ...; auto takes an accelerator if there is one; several, such as 0 1,
+    start a process for each GPU."""
 
     batch_size: Annotated[int | None, Field(ge=1)] = None
     """Clips at a time; changes no result."""
@@ -58,6 +62,9 @@ class Arguments(BaseModel):
     force: bool = False
     """Replace the results of an earlier test."""
 
+    typed: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
+    """The words of the command line, for the processes of several devices."""
+
 
 def run(arguments: Arguments) -> int:
     """Score, write and print.
@@ -65,24 +72,26 @@ def run(arguments: Arguments) -> int:
     Raises:
         KinegraphError: The run or its data cannot be used.
     """
+    if devices := several(arguments.device):
+        return run_ranks(arguments.typed, devices, who=WHO)
     from kinegraph.evaluation.baselines import measure_baselines
     from kinegraph.evaluation.metrics import summarise
     from kinegraph.evaluation.scores import save_scores
-    from kinegraph.evaluation.testing import refuse_tested, save_test, score_run
+    from kinegraph.evaluation.testing import save_test, score_run
+    from kinegraph.training.distributed import join
 
-    if arguments.out:
-        if arguments.out.suffix != ".npz":
-            raise OutputError(f"--out {arguments.out}: expected a name that ends in .npz")
-        refuse_existing(arguments.out, force=arguments.force)
-    elif not arguments.force:
-        refuse_tested(arguments.run, arguments.part)
-    tested = score_run(
-        arguments.run,
-        store=arguments.data.store,
-        part=arguments.part,
-        device=arguments.device,
-        batch_size=arguments.batch_size,
-    )
+    _check_place(arguments)
+    with join(arguments.device, WHO) as world:
+        tested = score_run(
+            arguments.run,
+            store=arguments.data.store,
+            part=arguments.part,
+            device=world.device,
+            batch_size=arguments.batch_size,
+            world=world,
+        )
+    if not world.first:
+        return 0
     scores, data = tested.scores, tested.data
     baselines: dict[str, float] = {}
     if arguments.baselines:
@@ -118,6 +127,18 @@ def run(arguments: Arguments) -> int:
     for kind, path in written.items():
         say(f"{kind}: {path}")
     return 0
+
+
+def _check_place(arguments: Arguments) -> None:
+    """Raise OutputError if the results have no place or stand there already."""
+    from kinegraph.evaluation.testing import refuse_tested
+
+    if arguments.out:
+        if arguments.out.suffix != ".npz":
+            raise OutputError(f"--out {arguments.out}: expected a name that ends in .npz")
+        refuse_existing(arguments.out, force=arguments.force)
+    elif not arguments.force:
+        refuse_tested(arguments.run, arguments.part)
 
 
 def _table(facts: dict[str, Any], num_classes: int) -> Any:

@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict
 from kinegraph.console import remark, say
 from kinegraph.errors import RecipeError
 from kinegraph.recipe import load_recipe
+from kinegraph.training.launch import run_ranks, several, spaced
+
+WHO = "kinegraph train"
 
 
 class Arguments(BaseModel):
@@ -34,7 +37,8 @@ class Arguments(BaseModel):
     """Go on with the run in this folder, by its own recipe (--data.store may be another)."""
 
     device: str = "auto"
-    """cpu, cuda, cuda:1, mps ...; auto takes an accelerator if there is one."""
+    """cpu, cuda, cuda:1, mps ...; auto takes an accelerator if there is one; several, such as 0 1,
+    start a process for each GPU."""
 
     dry_run: bool = False
     """Print the resolved recipe and stop."""
@@ -44,6 +48,9 @@ class Arguments(BaseModel):
 
     overrides: Annotated[tuple[tuple[str, str], ...], tyro.conf.Suppress] = ()
     """Keys of the recipe that were given as options."""
+
+    typed: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
+    """The words of the command line, for the processes of several devices."""
 
 
 def run(arguments: Arguments) -> int:
@@ -60,14 +67,15 @@ def run(arguments: Arguments) -> int:
     if arguments.dry_run:
         say(recipe.to_yaml().rstrip())
         return 0
-    from kinegraph.training.run import default_run, start
-    from kinegraph.training.run_folder import RunFolder
+    from kinegraph.training.run_folder import RunFolder, default_run
 
-    folder = RunFolder(arguments.out or default_run(arguments.recipe, recipe))
-    return _finish(
-        folder.path,
-        partial(start, recipe, folder, device=arguments.device, force=arguments.force),
-    )
+    folder = RunFolder(arguments.out or default_run(arguments.recipe, recipe.stream))
+    if devices := several(arguments.device):
+        words = (*arguments.typed, "--out", str(folder.path))
+        return run_ranks(words, devices, who=WHO, go_on=folder.path)
+    from kinegraph.training.run import start
+
+    return _finish(arguments, folder.path, partial(start, recipe, folder, force=arguments.force))
 
 
 def _resume(arguments: Arguments, path: Path) -> int:
@@ -82,20 +90,25 @@ def _resume(arguments: Arguments, path: Path) -> int:
         raise RecipeError(
             "--resume goes on in the run's own folder; drop --out, --dry-run, --force"
         )
+    if devices := several(arguments.device):
+        return run_ranks(arguments.typed, devices, who=WHO, go_on=path)
     from kinegraph.training.run import resume
     from kinegraph.training.run_folder import RunFolder
 
-    return _finish(path, partial(resume, RunFolder(path), device=arguments.device, store=store))
+    return _finish(arguments, path, partial(resume, RunFolder(path), store=store))
 
 
-def _finish(path: Path, train: Callable[[], object]) -> int:
+def _finish(arguments: Arguments, path: Path, train: Callable[..., object]) -> int:
     """Train to the end or to a signal, say how it ended, and return the exit code."""
+    from kinegraph.training.distributed import join
     from kinegraph.training.guards import Interrupted
 
-    try:
-        train()
-    except Interrupted as stop:
-        remark(f"{stop}; go on with: kinegraph train --resume {path}")
-        return 128 + stop.signal
+    with join(arguments.device, WHO) as world:
+        try:
+            train(device=world.device, world=world)
+        except Interrupted as stop:
+            devices = spaced(arguments.device)
+            remark(f"{stop}; go on with: kinegraph train --resume {path}{devices}")
+            return 128 + stop.signal
     say(f"trained: {path}; next: kinegraph test {path}")
     return 0

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from kinegraph.console import meter
 from kinegraph.data.loader import ClipLoader
 from kinegraph.objectives.base import Objective
+from kinegraph.training.distributed import ALONE, World
 
 
 @torch.no_grad()
@@ -21,6 +22,7 @@ def score_clips(
     autocast: torch.dtype | None = None,
     description: str = "testing",
     after_batch: Callable[[], None] | None = None,
+    world: World = ALONE,
 ) -> NDArray[np.float32]:
     """Return (clips, classes) float32 logits, in the order of the loader's rows.
 
@@ -29,14 +31,16 @@ def score_clips(
 
     Args:
         objective: What scores.
-        loader: The clips.
+        loader: The clips; of several processes, each has a part of them.
         autocast: Type that the forward pass computes in, or None for float32.
         description: What the progress bar says.
-        after_batch: Called after every batch; may raise to stop.
+        after_batch: Called after every batch, equally often in all processes; may raise to stop.
+        world: The processes; each gets the scores of all.
     """
     was_training = objective.training
     objective.eval()
     logits = []
+    rounds = world.greatest(len(loader))
     devices = [loader.device] if loader.device.type == "cuda" else []
     try:
         with (
@@ -49,7 +53,11 @@ def score_clips(
                 shown.update(done)
                 if after_batch is not None:
                     after_batch()
+            for _ in range(rounds - len(loader)):
+                if after_batch is not None:
+                    after_batch()
     finally:
         objective.train(was_training)
-    scores: NDArray[np.float32] = torch.cat(logits).cpu().numpy()  # waited for the device once
-    return scores
+    # The device is waited for once. A process without clips does not know the number of classes.
+    scores: NDArray[np.float32] = torch.cat(logits or [torch.empty(0, 0)]).cpu().numpy()
+    return world.gather(scores)

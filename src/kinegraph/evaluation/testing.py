@@ -13,6 +13,7 @@ from kinegraph.evaluation.scores import Scores, save_scores
 from kinegraph.evaluation.scoring import score_clips
 from kinegraph.files import refuse_existing
 from kinegraph.training.checkpoint import Checkpoint, load_checkpoint
+from kinegraph.training.distributed import ALONE, World
 from kinegraph.training.execution import scoring_type
 from kinegraph.training.run_folder import RunFolder, find_checkpoint
 from kinegraph.training.setup import RunData, choose_device, open_data
@@ -50,6 +51,7 @@ def score_run(
     part: str = "test",
     device: str = "auto",
     batch_size: int | None = None,
+    world: World = ALONE,
 ) -> Tested:
     """Score the clips of a part of the data with a run's selected checkpoint.
 
@@ -59,6 +61,7 @@ def score_run(
         part: ``test``, ``train`` or ``validation``.
         device: Where to compute.
         batch_size: Clips at a time, default as the recipe says; changes no result.
+        world: The processes that share the clips; each gets the scores of all.
 
     Raises:
         CheckpointError: There is no usable checkpoint, or the store does not fit it.
@@ -80,8 +83,9 @@ def score_run(
     size = batch_size or checkpoint.recipe.evaluation.batch_size
     logits = score_clips(
         checkpoint.build().to(chosen),
-        data.testing_loader(part, size, chosen),
+        data.testing_loader(part, size, chosen, world),
         autocast=scoring_type(checkpoint, chosen),
+        world=world,
     )
     clips = data.store.clips[data.rows[part]]
     scores = Scores(

@@ -6,6 +6,7 @@ The loop asks these guards; they know clips and weights, but neither epochs nor 
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -32,12 +33,17 @@ class Interruption:
 
     A second signal of the same kind acts as if it had not been caught.
 
+    Args:
+        agree: Returns the greatest of such numbers in all processes of the run, which stop at the
+            same step. They must then all call `check` equally often.
+
     Attributes:
         signal: Number of the signal that came, or 0.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, agree: Callable[[int], int] = int) -> None:
         self.signal = 0
+        self._agree = agree
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interruption:
@@ -63,8 +69,8 @@ class Interruption:
         Raises:
             Interrupted: A signal came.
         """
-        if self.signal:
-            raise Interrupted(self.signal)
+        if number := self._agree(self.signal):
+            raise Interrupted(number)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.signal = number

@@ -2,12 +2,16 @@
 
 It knows no method: an objective turns batches into a loss, and that is all the loop asks of it.
 A run that is resumed from any checkpoint ends with the same bits as one that was never stopped.
+
+Several processes may go through it together, each with its part of every batch. They know the same
+numbers at the same time; the first of them writes and speaks.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -18,8 +22,10 @@ from kinegraph.batch import Batch
 from kinegraph.console import meter, remark
 from kinegraph.evaluation.metrics import top_k
 from kinegraph.evaluation.scoring import score_clips
+from kinegraph.memory import keep_memory
 from kinegraph.recipe import Recipe
 from kinegraph.training.checkpoint import Checkpoint, make_objective, save_checkpoint
+from kinegraph.training.distributed import ALONE, World, prepare
 from kinegraph.training.execution import resolve_execution
 from kinegraph.training.guards import FiniteGuard, Interrupted, Interruption
 from kinegraph.training.optim import learning_rate, set_learning_rate
@@ -41,6 +47,7 @@ class Training:
         run: Where results go; the caller holds its lock.
         device: Where to compute.
         resume: A checkpoint of the same run to go on from.
+        world: The processes that train together.
 
     Raises:
         RecipeError: The recipe does not fit the recordings.
@@ -54,21 +61,26 @@ class Training:
         run: RunFolder,
         device: torch.device,
         resume: Checkpoint | None = None,
+        world: World = ALONE,
     ) -> None:
+        self.world = world
         self.recipe, self.data, self.run, self.device = recipe, data, run, device
         self.monitor = "validation" if "validation" in data.rows else "test"
         self.interval = 1 if device.type == "cpu" else LOOK_INTERVAL
+        if device.type == "cpu":
+            keep_memory()
         self.guard = FiniteGuard(data.store, self.interval)
-        self.interruption = Interruption()
+        self.interruption = Interruption(world.greatest)
         torch.manual_seed(recipe.seed)
         objective = make_objective(
             recipe, data.store.skeleton, len(data.store.class_names), persons=data.persons
         )
-        self.state = RunState(recipe, objective.to(device), device)
-        self.loader = data.training_loader(objective.views, device)
-        self.execution = resolve_execution(recipe, device, self.loader)
+        prepare(objective.to(device), world)
+        self.state = RunState(recipe, objective, device)
+        self.loader = data.training_loader(objective.views, device, world)
+        self.execution = resolve_execution(recipe, device, self.loader, processes=world.size)
         self.stepper = Stepper(
-            recipe, self.state, self.guard, device, self.execution, tell=self.tell
+            recipe, self.state, self.guard, device, self.execution, tell=self.tell, world=world
         )
         if resume is not None:
             self.state.restore(resume)
@@ -84,19 +96,24 @@ class Training:
             TrainingError: The loss or the weights are not finite.
             OutputError: The disk refuses.
         """
-        self.run.truncate_metrics(self.progress.epoch)
+        if self.world.first:
+            self.run.truncate_metrics(self.progress.epoch)
         self.run.logger.info("computing in %s", self.execution.describe())
-        with self.interruption, Tracker(self.run, self.progress.epoch) as tracker:
+        with self.interruption, self._tracker() as tracker:
             try:
                 while self.progress.epoch < self.recipe.training.epochs:
                     self.interruption.check()
                     row = self._train_epoch() | self._evaluate()
                     self._finish_epoch(row)
-                    tracker.write(row)
+                    if tracker is not None:
+                        tracker.write(row)
             except Interrupted as stop:
                 self.save()
                 self.run.logger.info("%s", stop)
                 raise
+
+    def _tracker(self) -> AbstractContextManager[Tracker | None]:
+        return Tracker(self.run, self.progress.epoch) if self.world.first else nullcontext()
 
     def _train_epoch(self) -> dict[str, Any]:
         """Go through the rest of an epoch and return its row of metrics."""
@@ -108,6 +125,7 @@ class Training:
         text = ""
         with meter(f"epoch {epoch + 1}/{training.epochs}", len(self.loader)) as shown:
             for group in self._groups():
+                self.world.seed(self.recipe.seed, epoch, self.progress.batches)
                 for name, value in self.stepper.step(group).items():
                     self.sums[name] = self.sums[name] + value if name in self.sums else value
                 self.progress.batches += len(group)
@@ -143,17 +161,21 @@ class Training:
         with self.state.averaged():
             logits = score_clips(
                 self.state.objective,
-                self.data.testing_loader(self.monitor, evaluation.batch_size, self.device),
+                self.data.testing_loader(
+                    self.monitor, evaluation.batch_size, self.device, self.world
+                ),
                 autocast=self.execution.autocast,
                 description=self.monitor,
                 after_batch=self.interruption.check,
+                world=self.world,
             )
         labels = self.data.store.clips["label"][self.data.rows[self.monitor]]
         top1 = top_k(logits, labels, 1)
         if selecting and top1 > self.progress.best:
             self.progress.best, self.progress.best_epoch = top1, epoch
             best = replace(self._checkpoint(), epoch=epoch, step=0, tensors=self.state.weights())
-            save_checkpoint(self.run.best, best)
+            if self.world.first:
+                save_checkpoint(self.run.best, best)
         return {f"{self.monitor}_top1": top1}
 
     def _finish_epoch(self, row: dict[str, Any]) -> None:
@@ -161,7 +183,8 @@ class Training:
 
         A run that is killed between the two repeats the epoch, and its row is written anew.
         """
-        self.run.append_metrics(row)
+        if self.world.first:
+            self.run.append_metrics(row)
         self.progress.epoch += 1
         self.progress.batches, self.progress.seconds, self.sums = 0, 0.0, {}
         self.save()
@@ -181,6 +204,9 @@ class Training:
             OutputError: The disk refuses.
         """
         self.guard.look_at(self.state.objective)
+        self.saved = time.monotonic()
+        if not self.world.first:
+            return
         self.progress.sums = {name: float(value) for name, value in self.sums.items()}
         if self.progress.batches:
             self.progress.seconds = time.monotonic() - self.begin
@@ -188,7 +214,6 @@ class Training:
         values = {**checkpoint.progress, **self.state.values()}
         tensors = self.state.tensors()
         save_checkpoint(self.run.last, replace(checkpoint, progress=values, tensors=tensors))
-        self.saved = time.monotonic()
 
     def _checkpoint(self) -> Checkpoint:
         return Checkpoint(

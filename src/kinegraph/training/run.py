@@ -5,29 +5,40 @@ Everything that can be wrong with a recipe is found before the folder is touched
 
 from __future__ import annotations
 
-import time
+import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
 from kinegraph.console import remark
 from kinegraph.errors import CheckpointError, RecipeError
 from kinegraph.files import write_text
 from kinegraph.recipe import Recipe
-from kinegraph.training.checkpoint import load_checkpoint
+from kinegraph.training.checkpoint import Checkpoint, load_checkpoint
+from kinegraph.training.distributed import ALONE, World
 from kinegraph.training.loop import Training
 from kinegraph.training.run_folder import RunFolder
 from kinegraph.training.setup import choose_device, open_data
 
 
-def default_run(recipe_name: str, recipe: Recipe) -> Path:
-    """Return ``runs/<recipe>-<stream>-<time>``."""
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    return Path("runs") / f"{Path(recipe_name).stem}-{recipe.stream}-{stamp}"
-
-
-def start(recipe: Recipe, run: RunFolder, *, device: str = "auto", force: bool = False) -> None:
+def start(
+    recipe: Recipe,
+    run: RunFolder,
+    *,
+    device: str = "auto",
+    force: bool = False,
+    world: World = ALONE,
+) -> None:
     """Train a recipe from the beginning.
 
-    The run folder is touched only when the recipe has been found to fit the recordings.
+    The run folder is touched only when the recipe has been found to fit the recordings; of several
+    processes, by the first alone.
+
+    Args:
+        recipe: What to train.
+        run: Where results go.
+        device: Where to compute.
+        force: Whether an earlier run may be replaced.
+        world: The processes that train together.
 
     Raises:
         Interrupted: A signal came; the run has been saved.
@@ -37,7 +48,10 @@ def start(recipe: Recipe, run: RunFolder, *, device: str = "auto", force: bool =
     chosen = choose_device(device)
     data = open_data(recipe)
     recipe = _at(recipe, data.store.path)
-    training = Training(recipe, data, run, chosen)
+    training = Training(recipe, data, run, chosen, world=world)
+    if not world.first:
+        training.fit()
+        return
     with run.claim(force=force):
         write_text(run.recipe, recipe.to_yaml())
         with run.log():
@@ -46,13 +60,20 @@ def start(recipe: Recipe, run: RunFolder, *, device: str = "auto", force: bool =
             training.fit()
 
 
-def resume(run: RunFolder, *, device: str = "auto", store: str | Path | None = None) -> Recipe:
+def resume(
+    run: RunFolder,
+    *,
+    device: str = "auto",
+    store: str | Path | None = None,
+    world: World = ALONE,
+) -> Recipe:
     """Go on with a run from its last checkpoint and return its recipe.
 
     Args:
         run: The run.
         device: Where to compute.
         store: Where the recordings are now, if they were moved.
+        world: The processes that train together, as many as before or not.
 
     Raises:
         Interrupted: A signal came; the run has been saved.
@@ -60,13 +81,13 @@ def resume(run: RunFolder, *, device: str = "auto", store: str | Path | None = N
         TrainingError, RecipeError, StoreError, SplitError, OutputError: As `start`.
     """
     chosen = choose_device(device)
-    if not run.last.is_file():
+    if world.first and not run.last.is_file():
         raise CheckpointError(
             f"'{run.path}' cannot be resumed: it has no {run.last.relative_to(run.path)}; expected"
             " the folder of a run that has begun"
         )
-    with run.lock():
-        saved = load_checkpoint(run.last)
+    with run.lock() if world.first else nullcontext():
+        saved = _last_checkpoint(run, world)
         recipe = saved.recipe
         if store is not None:
             recipe = _at(recipe, store)
@@ -76,7 +97,10 @@ def resume(run: RunFolder, *, device: str = "auto", store: str | Path | None = N
             raise RecipeError(
                 f"store '{data.store.path}' does not hold the recordings that the run began with"
             )
-        training = Training(recipe, data, run, chosen, resume=saved)
+        training = Training(recipe, data, run, chosen, resume=saved, world=world)
+        if not world.first:
+            training.fit()
+            return recipe
         if store is not None:
             write_text(run.recipe, recipe.to_yaml())
             training.save()  # what is tested later looks for the recordings there too
@@ -92,6 +116,17 @@ def resume(run: RunFolder, *, device: str = "auto", store: str | Path | None = N
     return recipe
 
 
+def _last_checkpoint(run: RunFolder, world: World) -> Checkpoint:
+    """Return the checkpoint of the run, which only the first process needs to have at hand."""
+    data = world.spread_bytes(run.last.read_bytes() if world.size > 1 and world.first else b"")
+    if world.first:
+        return load_checkpoint(run.last)
+    with tempfile.TemporaryDirectory(prefix="kinegraph-") as folder:
+        file = Path(folder) / run.last.name
+        file.write_bytes(data)
+        return load_checkpoint(file)
+
+
 def _at(recipe: Recipe, store: str | Path) -> Recipe:
     """Return the recipe with the whole path of its store, so that the run can be used anywhere."""
     place = recipe.data.model_copy(update={"store": str(Path(store).absolute())})
@@ -103,10 +138,12 @@ def _announce(training: Training) -> None:
     data, recipe = training.data, training.recipe
     weights = sum(parameter.numel() for parameter in training.state.objective.parameters())
     sizes = ", ".join(f"{len(rows)} {part}" for part, rows in data.rows.items())
+    processes = training.world.size
+    together = f" ({processes} processes)" if processes > 1 else ""
     line = (
         f"{recipe.backbone.name} ({weights:,} parameters), stream {recipe.stream}, on"  # type: ignore[attr-defined]
         f" {data.store.path.name} ({sizes} clips, {len(data.store.class_names)} classes),"
-        f" {recipe.training.epochs} epochs on {training.device}, seed {recipe.seed}"
+        f" {recipe.training.epochs} epochs on {training.device}{together}, seed {recipe.seed}"
     )
     remark(line)
     training.run.logger.info(line)

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,11 @@ WRITTEN = (
     "log.txt",
     "recipe.yaml",
 )
+
+
+def default_run(recipe: str, stream: str) -> Path:
+    """Return ``runs/<recipe>-<stream>-<time>`` for a recipe's name or file."""
+    return Path("runs") / f"{Path(recipe).stem}-{stream}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 class RunFolder:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kinegraph.data.loader import ClipLoader
+from kinegraph.data.loader import ALL, ClipLoader, Share
 from kinegraph.data.reader import TrackReader
 from kinegraph.data.resident import choose_reader
 from kinegraph.data.splits import split_rows, validation_rows
@@ -48,8 +48,10 @@ class RunData:
         """M, person slots."""
         return self.reader.persons
 
-    def training_loader(self, views: tuple[str, ...], device: torch.device) -> ClipLoader:
-        """Return shuffled batches of the training clips in the views that an objective wants."""
+    def training_loader(
+        self, views: tuple[str, ...], device: torch.device, share: Share = ALL
+    ) -> ClipLoader:
+        """Return a share of shuffled batches of the training clips, in an objective's views."""
         missing = [view for view in views if view not in self.pipelines]
         if missing:
             raise RecipeError(f"the objective wants transforms for view '{missing[0]}'")
@@ -73,6 +75,8 @@ class RunData:
             device=device,
             ahead=self._ahead(device),
             count_absent=self.recipe.original,
+            row_multiple=self._row_multiple(device),
+            share=share,
         )
         if len(loader) == 0:
             raise RecipeError(
@@ -82,12 +86,15 @@ class RunData:
             )
         return loader
 
-    def testing_loader(self, part: str, batch_size: int, device: torch.device) -> ClipLoader:
-        """Return the clips of a part in store order, through the ``test`` transforms."""
+    def testing_loader(
+        self, part: str, batch_size: int, device: torch.device, share: Share = ALL
+    ) -> ClipLoader:
+        """Return a share of a part's clips in store order, through the ``test`` transforms."""
+        rows = self.rows[part]
         return ClipLoader(
             self.reader_for(device),
             self.store.clips["label"],
-            self.rows[part],
+            rows[share.of(len(rows))],
             self.pipelines,
             views=("test",),
             batch_size=batch_size,
@@ -110,6 +117,14 @@ class RunData:
                 self.reader, list(self.pipelines.values()), device, self.recipe.data.place
             )
         return self._readers[device]
+
+    def _row_multiple(self, device: torch.device) -> int:
+        """Return what numbers of rows are filled up to: on a GPU, where each asks for a graph.
+
+        Filling costs 2 or 3 % of a batch and leaves a handful of different numbers.
+        """
+        several = device.type == "cuda" and self.persons > 1
+        return max(1, self.recipe.training.batch_size // 16) if several else 1
 
     def _ahead(self, device: torch.device) -> int:
         """Return how many batches a thread makes in advance: none where it would only compete."""
@@ -188,6 +203,7 @@ def choose_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    name = f"cuda:{name}" if name.isdecimal() else name
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).item()

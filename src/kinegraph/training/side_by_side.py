@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import time
 from collections import deque
@@ -29,19 +30,22 @@ class Job:
         command: Its words.
         environment: Variables beside those of this process.
         log: File to which everything it says is added, or None.
+        attached: Whether it speaks on the outputs of this process, and is not heard.
     """
 
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str]
     log: Path | None = None
+    attached: bool = False
 
 
 class Child:
     """A process whose words are read as they come.
 
     It has a session of its own: a control-C on the terminal reaches its parent alone, which then
-    decides what becomes of it. When its parent is killed, it ends with the next word it says.
+    decides what becomes of it. When its parent is killed, its input ends, and it ends itself with
+    the next word it says.
 
     Attributes:
         job: What it is.
@@ -58,16 +62,17 @@ class Child:
             env={**os.environ, **job.environment},
             text=True,
             errors="backslashreplace",
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stdin=subprocess.PIPE,
+            stdout=None if job.attached else subprocess.PIPE,
+            stderr=None if job.attached else subprocess.STDOUT,
             start_new_session=True,
         )
         self._reader = Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
-        assert self._process.stdout is not None
+        if self._process.stdout is None:
+            return
         self._keep(f"\n{time.strftime('%Y-%m-%d %H:%M:%S')}  {shlex.join(self.job.command)}\n")
         with self._process.stdout as said:
             for line in said:
@@ -92,10 +97,10 @@ class Child:
         self.code = self._process.poll()
         return self.code is None
 
-    def ask_to_stop(self) -> None:
-        """Send the signal at which a training run saves and ends."""
+    def ask_to_stop(self, number: int = signal.SIGTERM) -> None:
+        """Send a signal at which a training run saves and ends."""
         if self._process.poll() is None:
-            self._process.terminate()
+            self._process.send_signal(number)
 
     def kill(self) -> None:
         """End the process at once, if it runs."""
@@ -106,6 +111,8 @@ class Child:
         """Wait until the process has ended, read its last words and return its exit code."""
         self.code = self._process.wait()
         self._reader.join()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
         return self.code
 
     def last_words(self) -> str:

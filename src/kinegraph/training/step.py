@@ -13,11 +13,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from kinegraph.batch import Batch
 from kinegraph.console import remark
 from kinegraph.errors import TrainingError
 from kinegraph.kernels.dispatch import set_kernels
 from kinegraph.recipe import Recipe
 from kinegraph.training.compiling import Batches, CompiledForward, Parts
+from kinegraph.training.distributed import ALONE, World, sum_step
 from kinegraph.training.execution import Execution
 from kinegraph.training.graphs import CudaRecorder, Group, Recorder, RecordingError, StepGraphs
 from kinegraph.training.guards import FiniteGuard
@@ -37,6 +39,7 @@ class Stepper:
         device: Where to compute.
         execution: How to compute.
         tell: Takes a line about what was compiled or cannot be used.
+        world: The processes that share every batch.
         recorder: What records steps, instead of CUDA.
     """
 
@@ -49,9 +52,11 @@ class Stepper:
         execution: Execution,
         *,
         tell: Callable[[str], None] = remark,
+        world: World = ALONE,
         recorder: Recorder | None = None,
     ) -> None:
         self.state, self.guard, self.device, self.execution = state, guard, device, execution
+        self.world = world
         self.clip_norm = recipe.optim.clip_norm
         self.sum_type = sum_type(device)
         self._tell = tell
@@ -69,6 +74,7 @@ class Stepper:
 
         Returns:
             Loss and its named parts, summed over the batches of the group; scalars on the device.
+            Over several processes, those of the whole batches, and the same in all.
 
         Raises:
             TrainingError: The guard found a loss that is not finite, or something that was asked
@@ -93,11 +99,15 @@ class Stepper:
         sums: dict[str, Tensor] = {}
         for batches in group:
             parts = self._forward(batches)
-            watch(parts["loss"], batches[0].index)
-            torch.autograd.backward(state.scaler.scale(parts["loss"] / len(group)))
+            if len(batches[0]):
+                watch(parts["loss"], batches[0].index)
+            loss = part_of_whole(parts["loss"], batches[0])
+            torch.autograd.backward(state.scaler.scale(loss / len(group)))
             for name, value in parts.items():
-                value = value.detach().to(self.sum_type)
+                value = part_of_whole(value.detach().to(self.sum_type), batches[0])
+                value = value if len(batches[0]) else torch.zeros_like(value)  # a mean of nothing
                 sums[name] = sums[name] + value if name in sums else value
+        sums = sum_step(self.world, state.objective, sums)
         self._update()
         return sums
 
@@ -159,6 +169,11 @@ class Stepper:
                 f"training.{switch} on: {what} ({reason}); choose auto or off"
             ) from error
         self._tell(f"going on without training.{switch}: {what} ({reason})")
+
+
+def part_of_whole(mean: Tensor, batch: Batch) -> Tensor:
+    """Return what the mean over a process's clips adds to that over the whole batch."""
+    return mean if batch.whole is None else mean * (len(batch) / batch.whole)
 
 
 def sum_type(device: torch.device) -> torch.dtype:
