@@ -13,6 +13,7 @@ from torch import Tensor
 from kinegraph.backbones import BACKBONES
 from kinegraph.backbones.base import Backbone
 from kinegraph.errors import RecipeError
+from kinegraph.nn.persons import plan_rows
 from kinegraph.skeleton import load_layout
 
 from .samples import LAYOUTS, small_backbone, some_clips
@@ -216,6 +217,39 @@ def test_quirks_keep_names_and_shapes(name: str) -> None:
 
 
 @every_backbone
+@pytest.mark.parametrize("frames", [1, 13])
+def test_frozen_it_answers_the_same(name: str, frames: int) -> None:
+    backbone = small_backbone(name).train()
+    x, present = some_clips(frames=frames)
+    # As after training: with other statistics an untrained network answers with huge numbers.
+    for module in backbone.modules():
+        if hasattr(module, "momentum"):
+            module.momentum = 1.0
+    backbone(x, present)
+    frozen = backbone.freeze()
+    assert not frozen.training
+    assert backbone.training
+    assert not any(parameter.requires_grad for parameter in frozen.parameters())
+    assert all(parameter.requires_grad for parameter in backbone.parameters())
+    assert frozen.out_channels == backbone.out_channels
+    assert frozen.stage_channels == backbone.stage_channels
+    assert frozen.stage_strides == backbone.stage_strides
+    stages = tuple(backbone.stage_channels)
+    backbone.eval()
+    shared = plan_rows(present.numpy(), share_absent=True)
+    for people in (None, present, shared):
+        expected = backbone(x, people, stages=stages)
+        found = frozen(x, people, stages=stages)
+        for _ in range(2):  # what it remembers of the first time is right, too
+            _rounded(frozen(x, people).pooled, expected.pooled)
+        _rounded(found.pooled, expected.pooled)
+        for stage in stages:
+            _rounded(found.stages[stage], expected.stages[stage])
+    with pytest.raises(RecipeError, match="unknown stage 'top'"):
+        frozen(x, stages=("top",))
+
+
+@every_backbone
 @pytest.mark.slow
 def test_exports(name: str) -> None:
     backbone = small_backbone(name).eval()
@@ -239,6 +273,12 @@ class Pooled(torch.nn.Module):
 
 def _shapes(backbone: Backbone) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in backbone.state_dict().items()}
+
+
+def _rounded(found: Tensor, expected: Tensor) -> None:
+    """Compare relative to the largest number."""
+    largest = float(expected.detach().abs().max())
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * largest)
 
 
 def _close(found: Tensor, expected: Tensor) -> None:

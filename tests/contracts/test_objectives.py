@@ -68,6 +68,28 @@ def test_composes_with_every_layout(name: str, backbone: str, layout: str, perso
 
 
 @every_pair
+@pytest.mark.parametrize("original", [False, True])
+def test_frozen_it_answers_the_same(name: str, backbone: str, original: bool) -> None:
+    objective = small_objective(name, backbone, original=original).train()
+    batch = some_batch()
+    for module in objective.modules():
+        if hasattr(module, "momentum"):
+            module.momentum = 1.0  # statistics as after training
+    objective(*(batch for _ in objective.views))
+    frozen = objective.freeze()
+    assert not frozen.training
+    assert objective.training
+    objective.eval()
+    with torch.no_grad():
+        for answer, expected in (
+            (frozen.logits, objective.logits(batch.x, batch.present)),
+            (frozen.embed, objective.embed(batch.x, batch.present)),
+        ):
+            found = answer(batch.x, batch.present)
+            torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
+
+
+@every_pair
 def test_gradients_reach_every_parameter(name: str, backbone: str) -> None:
     objective = small_objective(name, backbone).train()
     batch = some_batch()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -55,6 +56,15 @@ class Backbone(nn.Module):
             RecipeError: The backbone has no such stage.
         """
         raise TypeError("Backbone is a base class: use one of its networks")
+
+    def freeze(self) -> Backbone:
+        """Return a copy for inference alone, in eval mode and without gradients.
+
+        It answers as this network does in eval mode, but for rounding; later changes of this
+        network do not reach it. Networks override it where they know a quicker way to the same
+        answers. Its modules and parameters are its own affair.
+        """
+        return copy.deepcopy(self).eval().requires_grad_(False)
 
     def check_stages(self, stages: Sequence[str]) -> None:
         """Raise RecipeError unless this backbone has all these stages."""

@@ -97,3 +97,11 @@ class CTRGCN(Backbone):
         """(N, C, T, V, M) clips -> features, see `Backbone.forward`."""
         self.check_stages(stages)
         return self.body(x, present, stages)  # type: ignore[no-any-return]
+
+    def freeze(self) -> Backbone:
+        """Return the network for inference alone, rearranged on CPUs: see `Backbone.freeze`."""
+        if next(self.parameters()).device.type != "cpu":
+            return super().freeze()
+        from kinegraph.backbones.frozen.families import freeze_ten_blocks
+
+        return freeze_ten_blocks(self, self.body)

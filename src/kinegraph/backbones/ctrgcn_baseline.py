@@ -39,10 +39,15 @@ class LearnedGraphConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(R, C_in, T, V) -> (R, C, T, V)."""
-        adjacency = self.adjacency / (self.adjacency.norm(dim=1, keepdim=True) + 1e-4)
+        adjacency = self.normalised()
         mixed = [x @ adjacency[k] for k in range(self.subsets)]  # each (R, C_in, T, V)
         y: Tensor = self.conv(torch.cat(mixed, dim=1))
         return y + self.bias.sum(0)[:, None, None]
+
+    def normalised(self) -> Tensor:
+        """Return the topologies that are used, (K, V, V)."""
+        total: Tensor = self.adjacency.norm(dim=1, keepdim=True)
+        return self.adjacency / (total + 1e-4)
 
 
 class CTRGCNBaseline(Backbone):
@@ -72,3 +77,11 @@ class CTRGCNBaseline(Backbone):
         """(N, C, T, V, M) clips -> features, see `Backbone.forward`."""
         self.check_stages(stages)
         return self.body(x, present, stages)  # type: ignore[no-any-return]
+
+    def freeze(self) -> Backbone:
+        """Return the network for inference alone, rearranged on CPUs: see `Backbone.freeze`."""
+        if next(self.parameters()).device.type != "cpu":
+            return super().freeze()
+        from kinegraph.backbones.frozen.families import freeze_ten_blocks
+
+        return freeze_ten_blocks(self, self.body)

@@ -144,6 +144,14 @@ class STGCN(Backbone):
                     maps[stage] = rows.unfold(x)  # (N, M, C, T', V)
         return Features(pool(x, rows), maps)
 
+    def freeze(self) -> Backbone:
+        """Return the network for inference alone, rearranged on CPUs: see `Backbone.freeze`."""
+        if next(self.parameters()).device.type != "cpu":
+            return super().freeze()
+        from kinegraph.backbones.frozen.families import freeze_stgcn
+
+        return freeze_stgcn(self)
+
     def normalise(self, x: Tensor, weight: Tensor | None) -> Tensor:
         """Normalise every coordinate of every joint over rows and frames."""
         rows, channels, frames, joints = x.shape

@@ -65,7 +65,7 @@ class Predictor:
         self.persons = checkpoint.persons
         self._device = choose_device(device)
         self._autocast = scoring_type(checkpoint, self._device)
-        self._objective = checkpoint.build().to(self._device).eval()
+        self._objective = checkpoint.build().to(self._device).freeze()
         self._pipeline = build_pipelines(self.recipe, self.skeleton)["test"]
 
     @classmethod

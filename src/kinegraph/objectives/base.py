@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 from torch import Tensor, nn
 
 from kinegraph.batch import Batch
@@ -28,6 +30,14 @@ class Objective(nn.Module):
     def embed(self, x: Tensor, present: Tensor | Rows | None = None) -> Tensor:
         """Describe clips by a feature: (N, C, T, V, M) and (N, M) or rows -> (N, F)."""
         raise TypeError("Objective is a base class: use one of its methods")
+
+    def freeze(self) -> Objective:
+        """Return a copy for `logits` and `embed` alone, in eval mode and without gradients.
+
+        It answers as this objective does in eval mode, but for rounding. Objectives override it
+        to freeze their backbones, see `Backbone.freeze`.
+        """
+        return copy.deepcopy(self).eval().requires_grad_(False)
 
     def after_step(self) -> None:
         """Called after every optimiser step; must not wait for the device."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import torch
@@ -68,3 +69,9 @@ class Classify(Objective):
         rows = rows_of(x, present, count_absent=self.count_absent)
         pooled: Tensor = self.backbone(x, rows).pooled
         return pooled
+
+    def freeze(self) -> Classify:
+        """Return a copy for inference alone whose backbone is frozen, see `Objective.freeze`."""
+        twin = copy.deepcopy(self)
+        twin.backbone = self.backbone.freeze()
+        return twin.eval().requires_grad_(False)

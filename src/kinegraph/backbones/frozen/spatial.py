@@ -1,0 +1,138 @@
+"""What a frozen block does over joints, on rows (R, V, T, C)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from kinegraph.backbones.ctrgcn import RefinedGraphConv
+from kinegraph.backbones.frozen.products import convolve, project
+from kinegraph.nn.folding import scale_and_shift, weight_and_bias
+from kinegraph.nn.norm import BatchNorm
+
+LARGEST_EXPONENT = 40.0
+
+
+class FrozenRefined(nn.Module):
+    """Graph convolution by a topology refined for every channel, and its norm.
+
+    The topology of a row, from joint v to joint u, is one product of what is learned for each
+    channel and K * (Q + 2) matrices: the Q relations of the row, the shared topology and ones, by
+    which the bias counts. The norm's scale is part of the values' weights.
+
+    The relation tanh(query_u - key_v) is 1 - 2 / (1 + exp(2 query_u) * exp(-2 key_v)): as many
+    exponentials as there are joints, not pairs of them. Weights take the 1, the 2 and the signs.
+    """
+
+    query_key: Tensor
+    query_key_bias: Tensor
+    expand: Tensor
+    fixed: Tensor
+    value: Tensor
+    value_bias: Tensor
+    shift: Tensor
+
+    def __init__(self, conv: RefinedGraphConv, norm: BatchNorm) -> None:
+        super().__init__()
+        subsets, channels, relation = conv.subsets, conv.channels, conv.relation
+        self.subsets, self.relation = subsets, relation
+        self.joints, self.in_channels = conv.adjacency.shape[-1], conv.value.in_channels
+        scale, shift = scale_and_shift(norm)
+        query, query_bias = weight_and_bias(conv.query)
+        key, key_bias = weight_and_bias(conv.key)
+        weight, bias = weight_and_bias(conv.expand)
+        alpha = conv.alpha.detach().double()
+        weight, bias = weight.view(subsets, channels, relation), bias.view(subsets, channels, 1)
+        of_ones = alpha * (bias + weight.sum(2, keepdim=True))
+        expand = torch.cat((-2 * alpha * weight, torch.ones_like(of_ones), of_ones), dim=2)
+        adjacency = conv.adjacency.detach().double().mT  # (K, V, U)
+        value, value_bias = weight_and_bias(conv.value)
+        value = value.view(subsets, channels, -1) * scale[:, None]  # (K, C, C_in)
+        value_bias = value_bias.view(subsets, channels, 1) * scale[:, None] * expand
+        tensors = {
+            "query_key": torch.cat((2 * query, -2 * key)).flatten(1),  # (2*K*Q, C_in)
+            "query_key_bias": torch.cat((2 * query_bias, -2 * key_bias))[:, None],
+            "expand": expand,  # (K, C, Q+2)
+            "fixed": torch.stack((adjacency, torch.ones_like(adjacency)), dim=1),  # (K, 2, V, U)
+            "value": value.transpose(0, 1).flatten(0, 1),  # (C*K, C_in)
+            "value_bias": value_bias.transpose(0, 1).flatten(1),  # (C, K*(Q+2))
+            "shift": shift[:, None],
+        }
+        for name, tensor in tensors.items():
+            self.register_buffer(name, tensor.float().contiguous())
+        # (C*K, C_in) -> (1, C_in, 1, C*K): the image of `project`
+        self.value = self.value[None, None].permute(0, 3, 1, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(R, V, T, C_in) -> (R, V, T, C)."""
+        rows, joints, frames, _ = x.shape
+        related = self._related(x)  # (R, K, Q+2, V, U)
+        from_bias = self.value_bias @ related.sum(3).flatten(1, 2) + self.shift  # (R, C, U)
+        channels, both = len(self.shift), self.subsets * joints
+        y = x.new_empty(rows, joints * frames, channels)
+        topology = x.new_empty(channels, self.subsets, joints * joints)
+        by_subset = topology.transpose(0, 1)  # (K, C, V*U)
+        topology = topology.view(channels, both, joints).mT  # (C, U, K*V)
+        weight, expand = self.value, self.expand
+        kernels = x.view(rows, joints * frames, -1, 1, 1)
+        parts = zip(kernels, related.flatten(3), from_bias[..., None], y, strict=True)
+        for kernel, matrices, bias, result in parts:
+            torch.bmm(expand, matrices, out=by_subset)  # from (K, Q+2, V*U)
+            value = project(weight, kernel).view(channels, both, frames)
+            mixed = torch.baddbmm(bias, topology, value)  # (C, U, T)
+            result.copy_(mixed.view(channels, -1).mT)
+        return y.view(rows, joints, frames, channels)
+
+    def _related(self, x: Tensor) -> Tensor:
+        """Compare all pairs of joints: (R, V, T, C_in) -> (R, K, Q + 2, V, U)."""
+        rows, joints = x.shape[:2]
+        both = torch.matmul(self.query_key, x.mean(2).mT) + self.query_key_bias  # (R, 2*K*Q, V)
+        # Products of larger ones could overflow.
+        simple = bool(both.abs().amax() <= LARGEST_EXPONENT)
+        both = both.view(rows, 2, self.subsets, self.relation, joints)
+        query, key = (both.exp() if simple else both).unbind(1)
+        query, key = query[..., None, :], key[..., :, None]
+        related = x.new_empty(rows, self.subsets, self.relation + 2, joints, joints)
+        inferred = related[:, :, : self.relation]
+        if simple:
+            torch.mul(query, key, out=inferred).add_(1).reciprocal_()
+        else:
+            torch.add(query, key, out=inferred).neg_().sigmoid_()
+        related[:, :, self.relation :] = self.fixed
+        return related
+
+
+class FrozenMixing(nn.Module):
+    """Graph convolution by K fixed topologies, and its norm.
+
+    Joints are mixed before channels; the K products with channels are one convolution, of which
+    the K mixtures are the rows of the image.
+
+    Args:
+        adjacency: (K, V, U), from joint v to joint u.
+        weight: (K, C, C_in).
+        bias: (C, U), what is added.
+        norm: The norm that follows.
+    """
+
+    mixing: Tensor
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, adjacency: Tensor, weight: Tensor, bias: Tensor, norm: BatchNorm) -> None:
+        super().__init__()
+        scale, shift = scale_and_shift(norm)
+        weight = (weight * scale[:, None]).permute(1, 2, 0)[..., None]  # (C, C_in, K, 1)
+        bias = bias * scale[:, None] + shift[:, None]
+        self.subsets, self.joints, self.in_channels = *adjacency.shape[:2], weight.shape[1]
+        self.register_buffer("mixing", adjacency.mT.flatten(0, 1).float().contiguous())  # (K*U, V)
+        self.register_buffer("weight", weight.float().contiguous())
+        self.register_buffer("bias", bias.mT[:, None].float().contiguous())  # (U, 1, C)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(R, V, T, C_in) -> (R, V, T, C)."""
+        rows, joints, frames, channels = x.shape
+        mixed = torch.matmul(self.mixing, x.flatten(2))  # (R, K*U, T*C_in)
+        mixed = mixed.view(rows, self.subsets, joints * frames, channels)
+        y = convolve(mixed, self.weight)  # (R, 1, U*T, C)
+        return y.view(rows, joints, frames, -1).add_(self.bias)
