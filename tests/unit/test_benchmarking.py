@@ -20,7 +20,7 @@ from kinegraph.benchmarking.measure import Settings, measure_recipe, random_reco
 from kinegraph.benchmarking.random_store import RandomStore
 from kinegraph.benchmarking.results import BenchResult, Latency, Speed
 from kinegraph.benchmarking.table import duration, quantity, remarks
-from kinegraph.benchmarking.workbench import frozen, set_up
+from kinegraph.benchmarking.workbench import set_up
 from kinegraph.data.splits import split_rows
 from kinegraph.data.store import open_store
 from kinegraph.kernels.dispatch import chosen_kernels, set_kernels
@@ -234,7 +234,7 @@ def test_phases_of_a_step(recipe: Recipe, store: Path) -> None:
 
 def test_scoring_takes_batches_in_turns(recipe: Recipe, store: Path) -> None:
     with set_up(recipe, store, CPU) as bench:
-        still = frozen(bench.objective)
+        still = bench.objective.freeze()
         score = bench.scoring(4, still)
         made = list(bench.data.testing_loader("test", 4, CPU).epoch())
         assert [len(batch) for (batch,) in made] == [4, 4, 1], "the last is left out"

@@ -15,7 +15,7 @@ from kinegraph.benchmarking.random_store import SPLIT, RandomStore
 from kinegraph.benchmarking.results import BenchResult, Latency, Speed
 from kinegraph.benchmarking.timing import each_of, rounds_of, seconds_of
 from kinegraph.benchmarking.work import Work, count_work
-from kinegraph.benchmarking.workbench import Workbench, frozen, set_up
+from kinegraph.benchmarking.workbench import Workbench, set_up
 from kinegraph.recipe import Recipe
 from kinegraph.reproduction.machine import describe, versions_here
 
@@ -198,7 +198,7 @@ def measure_phases(bench: Workbench) -> dict[str, float]:
 def measure_inference(speed: Speed, bench: Workbench, settings: Settings) -> None:
     """Time the scoring of batches that have been made."""
     device = bench.device
-    score = bench.scoring(speed.batch_size, frozen(bench.objective))
+    score = bench.scoring(speed.batch_size, bench.objective.freeze())
     steps = WARM_UP.get(device.type, OTHER_WARM_UP)
     speed.warm_up_seconds = steps * seconds_of(score, device, steps)
     speed.peak_memory_bytes = peak_bytes(score, device)
@@ -208,7 +208,7 @@ def measure_inference(speed: Speed, bench: Workbench, settings: Settings) -> Non
 
 def measure_latency(bench: Workbench, settings: Settings) -> Latency:
     """Time the scoring of single clips, each waited for."""
-    score = bench.scoring(1, frozen(bench.objective))
+    score = bench.scoring(1, bench.objective.freeze())
     seconds_of(score, bench.device, WARM_UP.get(bench.device.type, OTHER_WARM_UP))
     times = each_of(score, bench.device, calls=LATENCIES, seconds=settings.seconds)
     return Latency(times)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from copy import deepcopy
 from itertools import count, cycle, islice
 from pathlib import Path
 
@@ -174,11 +173,6 @@ class Workbench:
             batches = self.loader.epoch(epoch)
             while len(group := list(islice(batches, accumulate))) == accumulate:
                 yield group
-
-
-def frozen(objective: Objective) -> Objective:
-    """Return what testing and predicting compute with: a copy whose weights never change."""
-    return deepcopy(objective).eval()
 
 
 def with_whole_batches(recipe: Recipe) -> Recipe:
