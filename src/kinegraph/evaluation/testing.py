@@ -82,7 +82,7 @@ def score_run(
         )
     size = batch_size or checkpoint.recipe.evaluation.batch_size
     logits = score_clips(
-        checkpoint.build().to(chosen),
+        checkpoint.build().to(chosen).freeze(),
         data.testing_loader(part, size, chosen, world),
         autocast=scoring_type(checkpoint, chosen),
         world=world,

@@ -1,0 +1,73 @@
+"""The baseline of CTR-GCN: ten blocks with one freely learned topology per subset.
+
+FR-Head calls this network ``stgcn``; it is not the published ST-GCN, see ``stgcn.py``.
+
+Source: Chen et al., CTR-GCN (ICCV 2021), the baseline of section 4.3.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from foundation.base import Backbone, Features
+from foundation.temporal_conv import TemporalConv
+from foundation.ten_blocks import SpatialUnit, TenBlocks
+from kinegraph.nn.init import normal
+from kinegraph.skeleton import Skeleton
+
+
+class LearnedGraphConv(nn.Module):
+    """Graph convolution with K learned topologies, column-normalised in every forward pass.
+
+    The topologies start as identities, whatever the layout. Their orientation is from row to
+    column, the transpose of `ctrgcn.RefinedGraphConv`.
+    """
+
+    def __init__(self, in_channels: int, channels: int, joints: int, subsets: int = 3) -> None:
+        super().__init__()
+        self.subsets = subsets
+        self.adjacency = nn.Parameter(torch.eye(joints).repeat(subsets, 1, 1))  # (K, V, V)
+        self.conv = nn.Conv2d(subsets * in_channels, channels, 1, bias=False)
+        # One bias per subset, though only their sum matters: it learns as fast as theirs does.
+        self.bias = nn.Parameter(torch.zeros(subsets, channels))
+        normal(self.conv.weight, math.sqrt(2 / (channels * in_channels * subsets)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(R, C_in, T, V) -> (R, C, T, V)."""
+        adjacency = self.adjacency / (self.adjacency.norm(dim=1, keepdim=True) + 1e-4)
+        mixed = [x @ adjacency[k] for k in range(self.subsets)]  # each (R, C_in, T, V)
+        y: Tensor = self.conv(torch.cat(mixed, dim=1))
+        return y + self.bias.sum(0)[:, None, None]
+
+
+class CTRGCNBaseline(Backbone):
+    """Ten blocks of learned graph convolution and one temporal convolution of kernel 5.
+
+    Args: as `ctrgcn.CTRGCN`.
+    """
+
+    def __init__(self, skeleton: Skeleton, in_channels: int, persons: int, width: int = 64) -> None:
+        super().__init__()
+
+        def spatial(in_channels: int, channels: int, _: int) -> nn.Module:
+            conv = LearnedGraphConv(in_channels, channels, skeleton.joint_count)
+            return SpatialUnit(conv, in_channels, channels)
+
+        def temporal(in_channels: int, channels: int, stride: int) -> nn.Module:
+            return TemporalConv(in_channels, channels, kernel=5, stride=stride)
+
+        self.body = TenBlocks(skeleton, in_channels, persons, width, spatial, temporal)
+        self.out_channels = self.body.out_channels
+        self.stage_channels = self.body.stage_channels
+        self.stage_strides = self.body.stage_strides
+
+    def forward(
+        self, x: Tensor, present: Tensor | None = None, stages: Sequence[str] = ()
+    ) -> Features:
+        """(N, C, T, V, M) clips -> features, see `Backbone.forward`."""
+        self.check_stages(stages)
+        return self.body(x, present, stages)  # type: ignore[no-any-return]
