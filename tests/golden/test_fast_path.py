@@ -1,4 +1,4 @@
-"""The golden networks through kernels: in float32 as exact as ever, in bfloat16 within its rounding.
+"""The golden networks through kernels: in float32 as exact as ever, in bfloat16 within rounding.
 
 Where there is no GPU, Triton's interpreter runs the kernels. It cuts numbers off when it makes
 them bfloat16; hardware rounds to the nearest, and so does the interpreter here.
