@@ -101,8 +101,14 @@ def agree(fused: Tensor, precise: Tensor, inputs: list[Tensor], tolerance: float
         assert float((one - other).detach().abs().max()) <= tolerance * max(largest, 1e-6)
 
 
-@pytest.mark.parametrize("layout", ["plain", "channels last", "sliced"])
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize(
+    ("case", "layout"),
+    [
+        *((case, "channels last") for case in CASES),
+        *itertools.product((CASES[2], CASES[7]), ("plain", "sliced")),
+    ],
+    ids=str,
+)
 def test_values_and_gradients(case: Case, layout: str) -> None:
     if layout == "plain":
         value = random(case.rows, case.subsets, case.channels, case.frames, case.joints)
@@ -120,8 +126,9 @@ def test_values_and_gradients(case: Case, layout: str) -> None:
     agree(fused, precise, [value, *leaves(base, refinement)])
 
 
-@pytest.mark.parametrize("biased", [True, False])
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize(
+    ("case", "biased"), [(CASES[2], True), (CASES[4], False), (CASES[7], False)], ids=str
+)
 def test_projected_values_and_gradients(case: Case, biased: bool) -> None:
     x = random(case.rows, case.frames, case.joints, case.in_channels)
     weight = random(case.subsets * case.channels, case.in_channels, 1, 1)

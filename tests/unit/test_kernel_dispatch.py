@@ -107,6 +107,13 @@ def test_float64_takes_no_kernel(on_cuda: None) -> None:
     assert calls == []
 
 
+def test_nothing_takes_no_kernel(on_cuda: None) -> None:
+    check, calls = answers(0.0)
+    register_kernel("test", check)
+    assert not use_kernels("test", FLOATS[:0])
+    assert calls == []
+
+
 def test_auto_takes_no_kernel_on_the_cpu() -> None:
     check, calls = answers(0.0)
     register_kernel("test", check)
