@@ -92,6 +92,23 @@ def test_without_triton_everything_is_plain_and_nothing_is_said(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize(
+    ("maker", "capability", "obstacle"),
+    [(None, (7, 5), "8.0 or newer"), ("6.4", (9, 0), "NVIDIA"), (None, (8, 0), None)],
+)
+def test_devices_that_are_too_old_or_of_another_maker_take_no_kernel(
+    maker: str | None,
+    capability: tuple[int, int],
+    obstacle: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("triton")
+    monkeypatch.setattr(torch.version, "hip", maker)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    found = dispatch._obstacle(torch.device("cuda"))
+    assert found is None if obstacle is None else obstacle in str(found)
+
+
 def test_plain_takes_no_kernel(on_cuda: None) -> None:
     check, calls = answers(0.0)
     register_kernel("test", check)

@@ -180,7 +180,8 @@ def mix_kernel(
     tl.store(there + cell, total.to(mixed.dtype.element_ty), cell_here)
 
 
-@triton.jit
+# The number of people changes from batch to batch: nothing is to be compiled anew for it.
+@triton.jit(do_not_specialize=["rows", "rows_each"])
 def topology_gradient_kernel(
     gradient: tl.tensor,  # (R, C, T, J)
     values: tl.tensor,  # (R, K, C, T, S)

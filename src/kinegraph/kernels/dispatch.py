@@ -120,6 +120,8 @@ def _works(name: str, device: torch.device) -> bool:
 def _obstacle(device: torch.device) -> str | None:
     """Say why no kernel can run on a device at all, in words; None where they can."""
     if device.type == "cuda":
+        if torch.version.hip is not None:
+            return "kernels need an NVIDIA device"
         if torch.cuda.get_device_capability(device) < OLDEST_CAPABILITY:
             return "kernels need compute capability 8.0 or newer"
     elif not interpreted():
