@@ -47,18 +47,15 @@ def main() -> int:
     sys.path[:0] = [str(SOURCE), str(Path(__file__).parent)]
     if given.device == "cpu":  # where no GPU is, kernels are interpreted
         os.environ.setdefault("TRITON_INTERPRET", "1")
-    from gpu_kernels import ceiling_rows, check_rows, time_rows
+    from gpu_kernels import TIMES, ceiling_rows, check_rows, time_rows
+    from gpu_networks import MIXED
     from gpu_networks import rows as network_rows
     from gpu_report import Place, drive, measure_rows, table
     from gpu_ucla import ucla_rows
 
-    own = network_rows()
-    correct = [row for row in own if row.group == "correct"]
-    goals = [row for row in own if row.group == "goals"]
-    others = [row for row in own if row.group not in ("correct", "goals")]
-    rows = [
-        *check_rows(), *correct, *ceiling_rows(), *goals, *ucla_rows(), *others, *time_rows(),
-    ]  # fmt: skip
+    order = ("correct", "device", "goals", MIXED, "profile", "switches", TIMES, "sizes", "compiled")
+    rows = [*check_rows(), *network_rows(), *ceiling_rows(), *ucla_rows(), *time_rows()]
+    rows.sort(key=lambda row: order.index(row.group))  # what matters least comes last
     if given.orders:
         orders = json.loads(given.orders)
         place = Place(given.device, given.smoke, given.folder, given.ucla)

@@ -27,6 +27,7 @@ from kinegraph.kernels.temporal_branches import temporal_branches
 JOINTS, SUBSETS = 25, 3
 DTYPES = (torch.float32, torch.bfloat16)
 FLOAT32_LIMIT = 1e-4
+TIMES = "kernels, bf16, 512 people"
 WARM_UP, ROUNDS, SECONDS = 5, 5, 0.3
 LEVELS = ((64, 64), (128, 32), (256, 16))  # channels and frames of CTR-GCN's blocks
 EPSILON = 1e-5
@@ -283,5 +284,5 @@ def time_rows() -> list[Row]:
     for case in cases(checked=False):
         name = f"{case.kernel}, {case.size}"
         lines = Line(f"{name}: forward", "ms"), Line(f"{name}: both ways", "ms")
-        found.append(Row("kernels, bf16, 512 people", lines, partial(timed, case, torch.bfloat16)))
+        found.append(Row(TIMES, lines, partial(timed, case, torch.bfloat16)))
     return found

@@ -116,8 +116,8 @@ def verdict(line: Mapping[str, Any]) -> str:
 # In the process that measures.
 
 
-class OutOfTime(Exception):
-    """A row took longer than it may."""
+class OutOfTime(BaseException):
+    """A row took longer than it may; no ``except Exception`` on the way takes it for its own."""
 
 
 @contextmanager
@@ -142,7 +142,7 @@ def run_row(number: int, row: Row, place: Place, seconds: float) -> list[dict[st
     try:
         with limited(seconds):
             found = list(row.run(place))
-    except Exception as error:
+    except (Exception, OutOfTime) as error:
         problem = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
         where = traceback.extract_tb(error.__traceback__)[-1]
         problem += f" ({Path(where.filename).name}:{where.lineno})"

@@ -180,19 +180,8 @@ def measure_training(speed: Speed, bench: Workbench, settings: Settings) -> None
     times = rounds_of(bench.step, device, rounds=settings.rounds, seconds=settings.seconds)
     speed.batch_size = bench.clips_per_step
     speed.clips_per_second = [bench.clips_per_step / seconds for seconds in times]
-    speed.phases_seconds = {"data": bench.data_seconds()} | measure_phases(bench)
-
-
-def measure_phases(bench: Workbench) -> dict[str, float]:
-    """Return the mean seconds of forward, backward and optimiser, of steps that have phases."""
-    device = bench.device
-    steps = PHASE_STEPS.get(device.type, OTHER_PHASE_STEPS)
-    if not bench.execution.cuda_graphs:
-        return bench.split(steps)
-    eager = replace(bench.execution, cuda_graphs=False)
-    with set_up(bench.recipe, bench.data.store.path, device, eager) as other:
-        seconds_of(other.step, device, WARM_UP.get(device.type, OTHER_WARM_UP))
-        return other.split(steps)
+    phases = bench.split(PHASE_STEPS.get(device.type, OTHER_PHASE_STEPS))
+    speed.phases_seconds = {"data": bench.data_seconds()} | phases
 
 
 def measure_inference(speed: Speed, bench: Workbench, settings: Settings) -> None:

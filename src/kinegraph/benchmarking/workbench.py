@@ -134,8 +134,10 @@ class Workbench:
         """Return the mean seconds of each phase of a step, and take so many steps for it.
 
         The batches are not a phase but `data_seconds`: several may be made at once. Steps that are
-        replayed as a whole have no phases: set up without CUDA graphs for this.
+        replayed as a whole have no phases: from here on none is, recorded ones are dropped.
         """
+        self.stepper.graphs = None
+        self.step()  # the first of another kind
         clock = self._guard.clock = PhaseClock(self.device)
         updating = self.state.optimizer.register_step_pre_hook(lambda *_: clock.mark("backward"))
         try:

@@ -93,7 +93,7 @@ def show_recipe_help(
     if not asked or words[0].startswith("-"):
         return False
     recipe = load_recipe(words[0], overrides)
-    say(f"usage: kinegraph {name} {words[0]} --out RUN [--KEY VALUE ...]\n")
+    say(f"usage: kinegraph {name} {words[0]} [--KEY VALUE ...]\n")
     if recipe.summary:
         say(f"{recipe.summary}\n")
     say("Each key of the recipe may be given as an option, as it stands here:\n")
