@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from kinegraph.backbones import BACKBONES
 from kinegraph.batch import Batch
 from kinegraph.data.store import open_store
 from kinegraph.errors import TrainingError
@@ -23,8 +24,9 @@ from kinegraph.objectives import OBJECTIVES
 from kinegraph.objectives.base import Objective
 from kinegraph.recipe import Recipe, parse_recipe
 from kinegraph.registry import Component, Config
+from kinegraph.skeleton import load_layout
 from kinegraph.training import compiling, graphs, state
-from kinegraph.training.checkpoint import load_checkpoint
+from kinegraph.training.checkpoint import load_checkpoint, make_objective
 from kinegraph.training.compiling import CompileReport
 from kinegraph.training.execution import Execution
 from kinegraph.training.guards import FiniteGuard
@@ -477,6 +479,30 @@ def test_torch_compiles_once_for_any_number_of_people(
         assert float(found["loss"]) == pytest.approx(float(expected["loss"]), rel=1e-4)
     assert counters["stats"]["unique_graphs"] == 1
     assert len(compiled.told) == 1
+    torch._dynamo.reset()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+@pytest.mark.parametrize("name", BACKBONES)
+def test_networks_are_traced_once_in_one_piece(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._dynamo.utils import counters
+
+    torch._dynamo.reset()
+    counters.clear()
+    # Tracing finds what torch.compile cannot take; making code of it would take minutes.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    recipe = parse_recipe({"backbone": {"name": name, "width": 8}})
+    objective = make_objective(recipe, load_layout("coco17"), CLASSES, persons=2).train()
+    forward = compiling.CompiledForward(objective, 4)
+    for number, pairs in enumerate((1, 3, 2)):
+        small = crowd_of(number, pairs)
+        batch = replace(small, x=torch.randn(4, 3, 8, 17, 2))
+        if forward.lacks((batch,)):
+            forward.compile((batch,), lambda batch=batch: forward(batch)["loss"].backward())  # type: ignore[misc]
+        forward(batch)["loss"].backward()
+    assert counters["stats"]["unique_graphs"] == 1
+    assert not counters["graph_break"]
     torch._dynamo.reset()
 
 
