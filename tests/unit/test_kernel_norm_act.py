@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -184,6 +185,27 @@ def test_nothing_counted_moves_nothing() -> None:
         assert scale.grad is not None
         assert torch.equal(running.mean, torch.zeros(3))
         assert torch.equal(running.variance, torch.ones(3))
+
+
+def test_no_rows_with_fixed_statistics() -> None:
+    x = torch.randn(0, 3, 4, 5, requires_grad=True)
+    running = Running(torch.zeros(3), torch.ones(3), torch.tensor(0), 0.5)
+    norm = Norm(torch.ones(3), torch.zeros(3), running, training=False)
+    norm_act(x, norm, relu=True).sum().backward()
+    assert x.grad is not None
+
+
+def test_two_batches_before_one_backward() -> None:
+    """As contrastive learning has them; one weighted, or otherwise laid out."""
+    running = Running(torch.zeros(3), torch.ones(3), torch.tensor(0), 0.5)
+    norm = Norm(torch.ones(3), torch.zeros(3), running)
+    x = torch.randn(2, 3, 4, 5, requires_grad=True)
+    first = norm_act(LAYOUTS["channels last"](x), norm)
+    second = norm_act(x, dataclasses.replace(norm, weight=torch.tensor([1.0, 2.0])))
+    third = norm_act(x, norm)
+    (first.square() + second + third).sum().backward()
+    assert x.grad is not None
+    assert running.batches == 3
 
 
 def test_fixed_statistics() -> None:

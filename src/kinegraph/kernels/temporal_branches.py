@@ -100,7 +100,9 @@ def _plain(
 ) -> Tensor:
     """Do it by one operation for each step and branch."""
     channels = len(norm.scale)
-    rectified = norm_act.norm_act(z[:, :channels], norm, relu=True)
+    # Split, not sliced: of parts, gradients are put side by side, and not added up.
+    head, point = torch.split(z, [channels, z.shape[1] - channels], dim=1)
+    rectified = norm_act.norm_act(head, norm, relu=True)
     *parts, largest = rectified.chunk(len(weights) + 1, dim=1)
     branches = [
         functional.conv2d(
@@ -114,7 +116,7 @@ def _plain(
         for part, weight, bias, dilation in zip(parts, weights, biases, dilations, strict=True)
     ]
     largest = cast(Tensor, _LargestOfThree.apply(largest, stride))  # type: ignore[no-untyped-call]
-    return torch.cat((*branches, largest, z[:, channels:, ::stride]), dim=1).to(z.dtype)
+    return torch.cat((*branches, largest, point[:, :, ::stride]), dim=1).to(z.dtype)
 
 
 class _LargestOfThree(torch.autograd.Function):
