@@ -104,11 +104,16 @@ def test_memory_that_nobody_tells_is_unknown(
     assert calls == [1]
 
 
-def test_ceilings_count_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
-    times = iter([[4.0, 2.0, 9.0], [0.5, 0.25, 0.125]])
+@pytest.mark.parametrize(("product", "convolution"), [(2.0, 1e9), (1e9, 0.5)])
+def test_ceilings_are_the_best_that_was_seen(
+    monkeypatch: pytest.MonkeyPatch, product: float, convolution: float
+) -> None:
+    times = iter([[4.0, product, 1e9], [1e9, convolution], [0.5, 0.25, 0.125]])
     monkeypatch.setattr(ceilings, "rounds_of", lambda *_, **__: next(times))
-    found = ceilings.measure_ceilings(CPU, torch.bfloat16, matrix=10, copy_bytes=400)
-    assert found == ceilings.Ceilings(flops=2 * 10**3 / 4, bytes=2 * 400 / 0.25, dtype="bfloat16")
+    found = ceilings.measure_ceilings(CPU, torch.bfloat16, matrix=48, copy_bytes=400)
+    counts = 2 * 48**3 / 2.0, 2 * (16 * 40 * 40) * 3 * 3 / 0.5
+    expected = counts[0] if product < convolution else counts[1]
+    assert found == ceilings.Ceilings(expected, bytes=2 * 400 / 0.125, dtype="bfloat16")
 
 
 def test_ceilings_are_reached() -> None:
@@ -338,3 +343,12 @@ def test_noise_is_remarked_on() -> None:
 
     assert "differ by up to 50%" in about([8.0, 10.0, 13.0])
     assert "differ" not in about([9.9, 10.0, 10.1])
+
+
+def test_more_than_possible_is_remarked_on() -> None:
+    speed = Speed("training", "all", 2, clips_per_second=[10.0], flops_per_clip=5, bytes_per_clip=1)
+    limits = {"dtype": "float32", "flops": 40.0, "bytes": 40.0}
+    result = BenchResult("tiny", "", "", "", "", [speed], ceilings=limits)
+    assert "another moment" in " ".join(remarks(result))
+    limits["flops"] = 60.0
+    assert "another moment" not in " ".join(remarks(result))

@@ -112,6 +112,12 @@ def _counted(speed: Speed, ceilings: dict[str, Any]) -> Iterator[tuple[str, floa
         yield "traffic", speed.bytes_per_clip, ceilings["bytes"], "B"
 
 
+def _shares(result: BenchResult) -> Iterator[float]:
+    for speed in result.speeds:
+        for _, per_clip, ceiling, _ in _counted(speed, result.ceilings):
+            yield per_clip * speed.median / ceiling
+
+
 def remarks(result: BenchResult) -> Iterator[str]:
     """Yield lines that say what the numbers mean and how far to trust them."""
     if result.latency is not None:
@@ -122,6 +128,11 @@ def remarks(result: BenchResult) -> Iterator[str]:
         worst = max(spread(speed.clips_per_second) for speed in noisy)
         yield (
             f"rounds differ by up to {worst:.0%}: the machine is busy or warming; medians are shown"
+        )
+    if any(share > 1 for share in _shares(result)):
+        yield (
+            "more than the device at best: that was measured at another moment, when the machine"
+            " was busier"
         )
     yield (
         "Training steps make their own batches; inference takes batches that are made. Data are"
