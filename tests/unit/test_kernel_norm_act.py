@@ -117,8 +117,9 @@ def test_weights_of_rows_and_channels() -> None:
 
 
 def test_many_chunks_of_positions(monkeypatch: pytest.MonkeyPatch) -> None:
-    from kinegraph.kernels import norm_act_operators
+    from kinegraph.kernels import norm_act_operators, norm_act_plain
 
+    monkeypatch.setattr(norm_act_plain, "PART", 2 * 20 * 13 * 5)  # two rows, then one
     monkeypatch.setattr(norm_act_operators, "TILE", 64)
     monkeypatch.setattr(norm_act_operators, "PROGRAMS", 6)
     x = LAYOUTS["channels last"](torch.randn(3, 20, 13, 5) + 4)
