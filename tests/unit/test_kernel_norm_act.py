@@ -126,7 +126,8 @@ def test_many_chunks_of_positions(monkeypatch: pytest.MonkeyPatch) -> None:
     pieces, span = norm_act_operators.chunks(3 * 13 * 5, 20)
     assert (pieces - 1) * span < 3 * 13 * 5 <= pieces * span
     assert 1 < pieces <= 6
-    compare(x, torch.tensor([2.0, 0.0, 1.0]), None, relu=True)
+    compare(x, torch.tensor([2.0, 1.0, 0.0]), None, relu=True)
+    compare(x.contiguous(), None, None, relu=True)
 
 
 def test_large_mean_and_small_variance() -> None:
