@@ -8,11 +8,15 @@ run is a fork, which needs a process without threads. Prints one JSON object: ho
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
+import io
 import json
 import os
 import signal
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -40,17 +44,16 @@ def fork(action: Callable[[], int], environment: dict[str, str]) -> int:
     if child == 0:
         try:
             os.environ.update(environment)
-            quiet = os.open(os.devnull, os.O_WRONLY)
-            if "KINEGRAPH_LOUD" not in os.environ:
-                os.dup2(quiet, 2)
-            os.dup2(quiet, 1)
+            errors = os.open("errors.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            os.dup2(errors, 2)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             # The launcher holds the other end of the input of its processes.
             os.dup2(os.pipe()[0], 0)
             os._exit(action())
         except SystemExit as stop:
             os._exit(int(stop.code or 0))
-        except BaseException as error:
-            sys.stderr.write(repr(error))
+        except BaseException:
+            traceback.print_exc()
             os._exit(99)
     return child
 
@@ -70,18 +73,24 @@ def together(size: int, action: Callable[[int], int]) -> list[int]:
         return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
 
 
-def command(size: int, words: Words, *, stop: tuple[int, int] | None = None) -> list[int]:
+def command(
+    size: int, words: Words, *, stop: tuple[int, int] | None = None, says: Path | None = None
+) -> list[int]:
     """Run a command line in so many processes.
 
     Args:
         size: How many.
         words: The command line.
         stop: Rank that gets a signal before the step of this number.
+        says: File for what they say on their standard outputs, and beside it for their errors.
     """
 
     def action(rank: int) -> int:
         if stop is not None and rank == stop[0]:
             stop_before(stop[1])
+        if says is not None:
+            for descriptor, file in ((1, says), (2, says.with_suffix(".err"))):
+                os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), descriptor)
         return main(words)
 
     return together(size, action)
@@ -169,6 +178,7 @@ def exchange(rank: int, folder: Path) -> int:
 def run(folder: Path) -> dict[str, Any]:
     """Do everything and return how it ended."""
     torch.set_num_threads(1)
+    faulthandler.enable()  # a fork that crashes says where
     store = str(folder / "store")
     results: dict[str, Any] = {}
 
@@ -182,6 +192,13 @@ def run(folder: Path) -> dict[str, Any]:
         words = ["train", "--resume", str(folder / name), "--device", "cpu"]
         results.setdefault(f"{name} again", []).append(command(size, words, **how))
 
+    # Whatever is imported late is imported here, once, and not in every fork.
+    with contextlib.redirect_stdout(io.StringIO()):
+        words = ["train", str(folder / "people.yaml"), "--data.store", store, "--device", "cpu"]
+        assert main([*words, "--out", str(folder / "warm")]) == 0
+        assert main(["test", str(folder / "warm"), "--device", "cpu"]) == 0
+        own = [str(folder / "warm"), str(folder / "store"), "--device", "cpu"]
+        assert main(["predict", *own, "--json"]) == 0
     threads = Path("/proc/self/task")
     assert not threads.exists() or len(list(threads.iterdir())) == 1, "too late to fork"
     for recipe, sizes in {"people": (1, 2, 3), "original": (1, 3), "plain": (1, 2)}.items():
@@ -197,6 +214,11 @@ def run(folder: Path) -> dict[str, Any]:
         words = ["test", str(folder / "original-1"), "--device", "cpu"]
         words += ["--out", str(folder / f"scores-{size}.npz")]
         results[f"scores-{size}"] = command(size, words)
+        files = ("odd", "store", "odd/recordings.npz")  # the first is of no known form
+        words = ["predict", str(folder / "original-1"), *(str(folder / name) for name in files)]
+        words += ["--json", "--device", "cpu", "--skip-bad", "--batch-size", "4"]
+        words += ["--layout", "coco17"]
+        results[f"says-{size}"] = command(size, words, says=folder / f"says-{size}.json")
     for recipe in ("people", "original"):
         for size in (1, 2, 3):
             action = partial(differentiate, folder=folder, recipe=recipe, size=size)
