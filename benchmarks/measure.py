@@ -21,7 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-# Before anything imports torch or NumPy: every benchmark uses one core.
+# Before anything imports torch or NumPy: every benchmark uses one core but where it says so.
 for threads in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[threads] = "1"
 
@@ -201,8 +201,9 @@ def _short(value: float) -> float:
 def table(document: Mapping[str, Any]) -> str:
     """Return a result file as a table for people."""
     load, cpu = document["load_average"], document["machine"]
+    threads = document["settings"].get("threads", 1)
     lines = [
-        f"{document['benchmark']}  ({cpu['cores']} cores of {cpu['cpu']}, one used; load"
+        f"{document['benchmark']}  ({cpu['cores']} cores of {cpu['cpu']}, threads: {threads}; load"
         f" {load['before']} to {load['after']}; commit {document['commit']})",
         f"  {'':44}{'median':>10}{'best':>10}{'processor':>11}{'ratio':>8}{'goal':>9}",
     ]

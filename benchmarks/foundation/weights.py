@@ -13,6 +13,7 @@ from foundation.ctrgcn_baseline import CTRGCNBaseline
 from foundation.stgcn import STGCN
 from kinegraph.backbones import build_backbone
 from kinegraph.backbones.base import Backbone
+from kinegraph.nn.norm import BatchNorm
 from kinegraph.registry import Config
 from kinegraph.skeleton import Skeleton
 
@@ -45,28 +46,30 @@ def build_both(
 ) -> tuple[Backbone, Foundation]:
     """Make a network of today and the same one of the first release, both in eval mode.
 
-    Weights are random, and so are the statistics of the norms; nothing is zero that training
-    would move away from zero.
+    Weights are random, and statistics are those of random clips, as if the network had been
+    trained; nothing is zero that training would move away from zero.
     """
     torch.manual_seed(0)
-    network = build_backbone(config, skeleton, persons=persons)
+    network = build_backbone(config, skeleton, persons=persons).train()
     for name, parameter in network.named_parameters():
         if name.endswith("alpha"):
             torch.nn.init.constant_(parameter, alpha)
         elif name.endswith(("norm.weight", "norm.bias")):
-            torch.nn.init.uniform_(parameter, 0.2, 0.6)
-    for name, buffer in network.named_buffers():
-        if name.endswith("running_mean"):
-            buffer.normal_(0, 0.1)
-        elif name.endswith("running_var"):
-            buffer.uniform_(0.5, 1.5)
-    name = str(config.name)  # type: ignore[attr-defined]
+            torch.nn.init.uniform_(parameter, 0.2, 1.0)
+    norms = [module for module in network.modules() if isinstance(module, BatchNorm)]
+    for norm in norms:
+        norm.momentum = 1.0  # the statistics of one batch
+    with torch.no_grad():
+        network(torch.randn(4, skeleton.coordinates.channels, 32, skeleton.joint_count, persons))
+    for norm in norms:
+        norm.momentum = 0.1
+    name, width = str(config.name), int(config.width)  # type: ignore[attr-defined]
     old: Foundation
     if name == "stgcn":
-        old = STGCN(skeleton, skeleton.coordinates.channels)
+        old = STGCN(skeleton, skeleton.coordinates.channels, width=width)
     else:
         kind = {"ctrgcn": CTRGCN, "ctrgcn-baseline": CTRGCNBaseline}[name]
-        old = kind(skeleton, skeleton.coordinates.channels, persons)
+        old = kind(skeleton, skeleton.coordinates.channels, persons, width)
     state = {}
     for key, tensor in network.state_dict().items():
         state |= _old(key, tensor, name)

@@ -19,6 +19,7 @@ from kinegraph.backbones.frozen import network as frozen_network
 from kinegraph.backbones.frozen import products
 from kinegraph.backbones.frozen import spatial as frozen_spatial
 from kinegraph.backbones.frozen.long_conv import LongConv
+from kinegraph.backbones.frozen.mixing import Dense, FewNeighbours
 from kinegraph.backbones.frozen.network import FrozenNetwork
 from kinegraph.backbones.frozen.products import convolve, project
 from kinegraph.backbones.frozen.spatial import FrozenRefined
@@ -32,6 +33,7 @@ from kinegraph.objectives.classify import Classify
 from kinegraph.skeleton import load_layout
 
 NTU = load_layout("ntu25")
+NAMES_OF_FIXED = {"stgcn": FewNeighbours, "ctrgcn-baseline": Dense}
 STIRRED = torch.Generator().manual_seed(3)
 
 
@@ -41,7 +43,7 @@ def stir(module: nn.Module) -> None:
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if name.endswith("running_var"):
             tensor.copy_(torch.rand(tensor.shape, generator=STIRRED) + 0.5)
-        elif tensor.is_floating_point() and "adjacency" not in name:
+        elif tensor.is_floating_point() and name != "adjacency":  # ST-GCN's is no parameter
             tensor.add_(0.3 * torch.randn(tensor.shape, generator=STIRRED))
 
 
@@ -281,6 +283,20 @@ def test_branches_over_time(stride: int, frames: int) -> None:
     with torch.no_grad():
         found = FrozenMultiScale(module)(x.permute(0, 3, 2, 1).contiguous())
         close(found.permute(0, 3, 2, 1), module.double()(x.double()))
+
+
+@pytest.mark.parametrize("density", [0.0, 0.05, 0.3, 1.0])
+def test_few_neighbours_are_a_product(density: float) -> None:
+    random = torch.Generator().manual_seed(0)
+    mixing = torch.randn(30, 10, generator=random)
+    mixing *= torch.rand(30, 10, generator=random) < density
+    x = torch.randn(2, 10, 7, generator=random)
+    close(FewNeighbours(mixing)(x), mixing.double() @ x.double())
+
+
+def test_topologies_choose_how_they_mix() -> None:
+    kinds = {name: type(make(name).freeze().blocks[1].spatial.mixing) for name in NAMES_OF_FIXED}  # type: ignore[index,union-attr]
+    assert kinds == NAMES_OF_FIXED
 
 
 def test_a_folded_norm_is_the_norm() -> None:

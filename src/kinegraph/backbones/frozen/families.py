@@ -10,8 +10,9 @@ from kinegraph.backbones import stgcn, ten_blocks
 from kinegraph.backbones.base import Backbone
 from kinegraph.backbones.ctrgcn import RefinedGraphConv
 from kinegraph.backbones.ctrgcn_baseline import LearnedGraphConv
+from kinegraph.backbones.frozen.mixing import FrozenMixing
 from kinegraph.backbones.frozen.network import FrozenBlock, FrozenNetwork
-from kinegraph.backbones.frozen.spatial import FrozenMixing, FrozenRefined
+from kinegraph.backbones.frozen.spatial import FrozenRefined
 from kinegraph.backbones.frozen.temporal import FrozenMultiScale, freeze_conv
 from kinegraph.nn.folding import scale_and_shift, weight_and_bias
 from kinegraph.nn.norm import BatchNorm

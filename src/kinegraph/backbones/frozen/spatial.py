@@ -1,4 +1,4 @@
-"""What a frozen block does over joints, on rows (R, V, T, C)."""
+"""Graph convolution by refined topologies, on rows (R, V, T, C), in frozen networks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from kinegraph.backbones.ctrgcn import RefinedGraphConv
-from kinegraph.backbones.frozen.products import convolve, project
+from kinegraph.backbones.frozen.products import project
 from kinegraph.nn.folding import scale_and_shift, weight_and_bias
 from kinegraph.nn.norm import BatchNorm
 
@@ -100,39 +100,3 @@ class FrozenRefined(nn.Module):
             torch.add(query, key, out=inferred).neg_().sigmoid_()
         related[:, :, self.relation :] = self.fixed
         return related
-
-
-class FrozenMixing(nn.Module):
-    """Graph convolution by K fixed topologies, and its norm.
-
-    Joints are mixed before channels; the K products with channels are one convolution, of which
-    the K mixtures are the rows of the image.
-
-    Args:
-        adjacency: (K, V, U), from joint v to joint u.
-        weight: (K, C, C_in).
-        bias: (C, U), what is added.
-        norm: The norm that follows.
-    """
-
-    mixing: Tensor
-    weight: Tensor
-    bias: Tensor
-
-    def __init__(self, adjacency: Tensor, weight: Tensor, bias: Tensor, norm: BatchNorm) -> None:
-        super().__init__()
-        scale, shift = scale_and_shift(norm)
-        weight = (weight * scale[:, None]).permute(1, 2, 0)[..., None]  # (C, C_in, K, 1)
-        bias = bias * scale[:, None] + shift[:, None]
-        self.subsets, self.joints, self.in_channels = *adjacency.shape[:2], weight.shape[1]
-        self.register_buffer("mixing", adjacency.mT.flatten(0, 1).float().contiguous())  # (K*U, V)
-        self.register_buffer("weight", weight.float().contiguous())
-        self.register_buffer("bias", bias.mT[:, None].float().contiguous())  # (U, 1, C)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(R, V, T, C_in) -> (R, V, T, C)."""
-        rows, joints, frames, channels = x.shape
-        mixed = torch.matmul(self.mixing, x.flatten(2))  # (R, K*U, T*C_in)
-        mixed = mixed.view(rows, self.subsets, joints * frames, channels)
-        y = convolve(mixed, self.weight)  # (R, 1, U*T, C)
-        return y.view(rows, joints, frames, -1).add_(self.bias)
