@@ -25,8 +25,7 @@ from kinegraph.nn.persons import rows_of
 from kinegraph.skeleton import load_layout
 
 ROUNDS = 7
-TOLERANCE = 2e-5  # of answers; relative to the largest number
-LOSS_TOLERANCE = 1e-3
+TOLERANCE = 1e-4  # of answers; relative to the largest number
 GOALS = {"inference": 2.0, "training": 1.3}  # times as fast as the first release
 CLASSES = 60
 
@@ -120,11 +119,15 @@ def inference_cases(pattern: Pattern) -> Iterator[Case]:
     def then() -> Tensor:
         return old(x).pooled
 
-    found, expected = now(), then()
+    compare(pattern.name, now(), then())
+    yield from pair(pattern.name, pattern.threads, now, then)
+
+
+def compare(name: str, found: Tensor, expected: Tensor) -> None:
+    """Stop unless both ways give the same numbers but for rounding."""
     difference = float((found - expected).abs().max() / expected.abs().max())
     if not difference <= TOLERANCE:
-        raise SystemExit(f"{pattern.name}: the two ways differ by {difference:.2g}")
-    yield from pair(pattern.name, pattern.threads, now, then)
+        raise SystemExit(f"{name}: the two ways differ by {difference:.2g}")
 
 
 class Step:
@@ -147,16 +150,17 @@ class Step:
 
 
 def training_cases(pattern: Pattern) -> Iterator[Case]:
-    """Check that both networks lose the same in their first two steps, and yield both."""
+    """Check that both networks answer and learn the same in two steps, and yield both."""
     new, old, x, present = make(pattern)
     rows = rows_of(x, present, count_absent=True)
     now = Step(new, new.out_channels, lambda: new(x, rows).pooled)
     then = Step(old, old.out_channels, lambda: old(x).pooled)
+    name = f"train {pattern.name}"
     for _ in range(2):
-        found, expected = float(now()), float(then())
-        if not abs(found - expected) <= LOSS_TOLERANCE * expected:
-            raise SystemExit(f"train {pattern.name}: losses {found:.6g} and {expected:.6g}")
-    yield from pair(f"train {pattern.name}", pattern.threads, now, then)
+        now(), then()
+        with torch.no_grad():
+            compare(name, now.forward(), then.forward())
+    yield from pair(name, pattern.threads, now, then)
 
 
 def pair(
@@ -179,8 +183,8 @@ def main() -> None:
         "device": "cpu",
         "what": "seconds for one batch: inference, or a step of training (forward, backward, SGD)",
         "before": "the eager networks of commit 80c0113, in the same process and in turns",
-        "agreement": f"answers differ by less than {TOLERANCE:g} of the largest number, losses of"
-        f" the first two steps by less than {LOSS_TOLERANCE:g}: checked before timing",
+        "agreement": f"answers, in training those after one step and after two, differ by less than"
+        f" {TOLERANCE:g} of the largest number: checked before timing",
         "goals_as_ratios": GOALS,
         "clips": "random; 64 frames of 25 joints, two people (stgcn 300 frames; ucla 52 frames of"
         " 20 joints, one person); one person: the other slot is empty, but counts",
