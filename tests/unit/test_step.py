@@ -12,6 +12,7 @@ from typing import Any, Literal
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._dynamo.utils import counters
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -345,6 +346,7 @@ class Compiler:
     def __init__(self) -> None:
         self.shapes: list[Any] = []
         self.calls = 0
+        self.anew = 0
         self.fails = False
 
     def __call__(self, objective: Objective, *, dynamic: bool) -> Callable[..., Any]:
@@ -352,6 +354,7 @@ class Compiler:
 
         def compiled(*batches: Batch) -> dict[str, Tensor]:
             self.calls += 1
+            counters["inductor"]["fxgraph_cache_miss"] += self.calls == self.anew
             if shape_of(batches) not in self.shapes:
                 if self.fails:
                     raise RuntimeError("no such compiler\nand much more")
@@ -391,6 +394,14 @@ def test_compiling_leaves_no_trace(make_run: Callable[..., Run], compiler: Compi
     assert compiler.calls == 1 + 3
     assert len(compiled.told) == 1
     assert compiled.told[0].startswith("compiled in")
+
+
+def test_code_that_is_made_anew_is_told(make_run: Callable[..., Run], compiler: Compiler) -> None:
+    compiler.anew = 3  # the second step
+    run = make_run(Execution(compile=True))
+    run.take([4, 4, 4])
+    assert len(run.told) == 2
+    assert run.told[1].endswith("not in the cache, for another number of people")
 
 
 def test_no_more_kinds_are_compiled_than_are_worth_it(
@@ -434,8 +445,6 @@ def test_what_a_compilation_cost_is_told(cached: int, made: int, breaks: int, wo
 def test_torch_compiles_a_run_once_and_remembers(
     make_run: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from torch._dynamo.utils import counters
-
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     sizes = [4, 4, 2, 4, 4]
     plain = make_run(Execution())
@@ -466,8 +475,6 @@ def test_torch_compiles_a_run_once_and_remembers(
 def test_torch_compiles_once_for_any_number_of_people(
     make_run: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from torch._dynamo.utils import counters
-
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     torch._dynamo.reset()
     counters.clear()
@@ -486,8 +493,6 @@ def test_torch_compiles_once_for_any_number_of_people(
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 @pytest.mark.parametrize("name", BACKBONES)
 def test_networks_are_traced_once_in_one_piece(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from torch._dynamo.utils import counters
-
     torch._dynamo.reset()
     counters.clear()
     # Tracing finds what torch.compile cannot take; making code of it would take minutes.

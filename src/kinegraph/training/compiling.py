@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from kinegraph.batch import Batch
+from kinegraph.console import remark
 from kinegraph.nn.persons import Rows
 from kinegraph.objectives.base import Objective
 from kinegraph.training.structure import shape_of
@@ -61,21 +62,34 @@ class CompiledForward:
     Args:
         objective: On its device.
         batch_size: Clips of a full batch.
+        tell: Takes a line about what a compilation cost.
     """
 
-    def __init__(self, objective: Objective, batch_size: int) -> None:
+    def __init__(
+        self, objective: Objective, batch_size: int, tell: Callable[[str], None] = remark
+    ) -> None:
         self._objective = objective
         self._batch_size = batch_size
+        self._tell = tell
         self._compiled: Callable[..., Parts] = torch.compile(objective, dynamic=False)
         self._kinds: set[Hashable] = set()
+        self._compiling = False
 
     def __call__(self, *batches: Batch) -> Parts:
         """Return what ``objective(*batches)`` returns."""
         if kind_of(batches) in self._kinds:
-            for batch in batches:
-                _leave_rows_open(batch)
-            return self._compiled(*batches)
+            return self._run(batches)
         parts: Parts = self._objective(*batches)
+        return parts
+
+    def _run(self, batches: Batches) -> Parts:
+        """Run compiled code, which torch may choose to make anew for, say, many more people."""
+        for batch in batches:
+            _leave_rows_open(batch)
+        before, began = _counts(), time.monotonic()
+        parts = self._compiled(*batches)
+        if not self._compiling and _counts() != before:
+            self._tell(f"{_report(before, began).describe()}, for another number of people")
         return parts
 
     def lacks(self, batches: Batches) -> bool:
@@ -83,8 +97,8 @@ class CompiledForward:
         full = len(batches[0]) == self._batch_size
         return full and len(self._kinds) < MOST_KINDS and kind_of(batches) not in self._kinds
 
-    def compile(self, batches: Batches, run: Callable[[], None]) -> CompileReport:
-        """Compile for batches like these.
+    def compile(self, batches: Batches, run: Callable[[], None]) -> None:
+        """Compile for batches like these, and tell what it cost.
 
         Args:
             batches: The batches.
@@ -97,14 +111,16 @@ class CompiledForward:
         before, began = _counts(), time.monotonic()
         kind = kind_of(batches)
         self._kinds.add(kind)
+        self._compiling = True
         try:
             with unchanged(self._objective):
                 run()
         except BaseException:
             self._kinds.discard(kind)
             raise
-        cached, made, breaks = (now - then for now, then in zip(_counts(), before, strict=True))
-        return CompileReport(time.monotonic() - began, cached, made, breaks)
+        finally:
+            self._compiling = False
+        self._tell(_report(before, began).describe())
 
 
 def kind_of(batches: Batches) -> Hashable:
@@ -142,6 +158,11 @@ def unchanged(objective: Objective) -> Iterator[None]:
             for name, buffer in objective.named_buffers():
                 buffer.copy_(buffers[name])
         objective.zero_grad(set_to_none=True)
+
+
+def _report(before: tuple[int, int, int], began: float) -> CompileReport:
+    cached, made, breaks = (now - then for now, then in zip(_counts(), before, strict=True))
+    return CompileReport(time.monotonic() - began, cached, made, breaks)
 
 
 def _counts() -> tuple[int, int, int]:

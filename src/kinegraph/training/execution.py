@@ -71,7 +71,7 @@ def resolve_execution(
 
     ``auto`` means: bf16 where a CUDA device computes it natively and fp32 elsewhere; kernels and
     CUDA graphs on CUDA devices; compilation on CUDA devices without kernels, for runs that are
-    long enough to earn its minutes back. On a CPU compilation gains about 5 %. Several processes
+    long enough to earn its minutes back. On a CPU compilation gains nothing. Several processes
     neither compile nor record: their exchanges are no part of what can be.
 
     Args:

@@ -64,7 +64,9 @@ class Stepper:
         set_kernels(execution.kernels)
         self.compiled: CompiledForward | None = None
         if execution.compile:
-            self.compiled = CompiledForward(state.objective, recipe.training.batch_size)
+            self.compiled = CompiledForward(
+                state.objective, recipe.training.batch_size, self._tell
+            )
         self.graphs: StepGraphs | None = None
         if execution.cuda_graphs:
             self.graphs = StepGraphs(self._numbers, recorder or CudaRecorder(device), device)
@@ -154,12 +156,10 @@ class Stepper:
             if compiled is None or not compiled.lacks(batches):
                 continue
             try:
-                report = compiled.compile(batches, partial(self._differentiate, batches))
+                compiled.compile(batches, partial(self._differentiate, batches))
             except Exception as error:  # compilers fail in many ways
                 self._give_up("compile", "the network cannot be compiled", error)
                 self.compiled = compiled = None
-            else:
-                self._tell(report.describe())
 
     def _give_up(self, switch: str, what: str, error: Exception) -> None:
         """Say that the run goes on without a switch; or do not go on, if it was asked for."""
