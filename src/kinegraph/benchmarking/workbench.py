@@ -14,6 +14,7 @@ from torch import Tensor
 from kinegraph.batch import Batch
 from kinegraph.benchmarking.timing import PhaseClock, synchronise
 from kinegraph.data.store import Store
+from kinegraph.evaluation.scorer import Scorer
 from kinegraph.objectives.base import Objective
 from kinegraph.recipe import Recipe
 from kinegraph.training.checkpoint import make_objective
@@ -157,17 +158,12 @@ class Workbench:
         """Return what scores one batch of test clips that has been made, another each time."""
         loader = self.data.testing_loader("test", batch_size, self.device)
         made = [batch for (batch,) in islice(loader.epoch(), PREPARED) if len(batch) == batch_size]
-        batches, autocast = cycle(made), self.execution.autocast
-
-        def score() -> Tensor:
-            batch = next(batches)
-            with (
-                torch.no_grad(),
-                torch.autocast(self.device.type, dtype=autocast, enabled=autocast is not None),
-            ):
-                return objective.logits(batch.x, batch.people)
-
-        return score
+        batches = cycle(made)
+        execution = self.execution
+        score = Scorer(
+            objective, self.device, autocast=execution.autocast, graphs=execution.cuda_graphs
+        )
+        return lambda: score(next(batches))
 
     def _endless(self) -> Groups:
         accumulate = self.recipe.training.accumulate

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from kinegraph.console import meter
 from kinegraph.data.loader import ClipLoader
+from kinegraph.evaluation.scorer import BATCHES_TO_RECORD, Scorer
 from kinegraph.objectives.base import Objective
 from kinegraph.training.distributed import ALONE, World
 
@@ -41,15 +42,13 @@ def score_clips(
     objective.eval()
     logits = []
     rounds = world.greatest(len(loader))
+    many = len(loader) >= BATCHES_TO_RECORD
+    score = Scorer(objective, loader.device, autocast=autocast, graphs=many)
     devices = [loader.device] if loader.device.type == "cuda" else []
     try:
-        with (
-            torch.random.fork_rng(devices),
-            meter(description, len(loader)) as shown,
-            torch.autocast(loader.device.type, dtype=autocast, enabled=autocast is not None),
-        ):
+        with torch.random.fork_rng(devices), meter(description, len(loader)) as shown:
             for done, (batch,) in enumerate(loader.epoch(), start=1):
-                logits.append(objective.logits(batch.x, batch.people).float())
+                logits.append(score(batch))
                 shown.update(done)
                 if after_batch is not None:
                     after_batch()

@@ -75,7 +75,7 @@ class RunData:
             device=device,
             ahead=self._ahead(device),
             count_absent=self.recipe.original,
-            row_multiple=self._row_multiple(device),
+            row_multiple=self._row_multiple(device, training.batch_size),
             share=share,
         )
         if len(loader) == 0:
@@ -102,6 +102,7 @@ class RunData:
             device=device,
             ahead=self._ahead(device),
             count_absent=self.recipe.original,
+            row_multiple=self._row_multiple(device, batch_size),
         )
 
     def reader_for(self, device: torch.device) -> TrackReader:
@@ -118,13 +119,13 @@ class RunData:
             )
         return self._readers[device]
 
-    def _row_multiple(self, device: torch.device) -> int:
+    def _row_multiple(self, device: torch.device, batch_size: int) -> int:
         """Return what numbers of rows are filled up to: on a GPU, where each asks for a graph.
 
         Filling costs 2 or 3 % of a batch and leaves a handful of different numbers.
         """
         several = device.type == "cuda" and self.persons > 1
-        return max(1, self.recipe.training.batch_size // 16) if several else 1
+        return max(1, batch_size // 16) if several else 1
 
     def _ahead(self, device: torch.device) -> int:
         """Return how many batches a thread makes in advance: none where it would only compete."""
