@@ -426,3 +426,12 @@ def test_a_recipe_that_does_not_fit_leaves_no_folder(
 def test_device_that_is_not_there(name: str) -> None:
     with pytest.raises(TrainingError, match=f"device '{name}' cannot be used"):
         choose_device(name)
+
+
+def test_kernels_start_on_the_chosen_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = []
+    monkeypatch.setattr(torch, "zeros", lambda *size, device: torch.ones(1))
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    assert choose_device("1") == choose_device("cuda:1") == torch.device("cuda:1")
+    assert choose_device("cpu") == torch.device("cpu")
+    assert chosen == [torch.device("cuda:1")] * 2
