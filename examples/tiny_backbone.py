@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from kinegraph.backbones import BACKBONES
 from kinegraph.backbones.base import Backbone, Features
-from kinegraph.nn.persons import fold, pool
+from kinegraph.nn.norm import BatchNorm
+from kinegraph.nn.persons import Rows, fold, pool, rows_of
 from kinegraph.registry import Component, Config
 from kinegraph.skeleton import Skeleton
 
@@ -31,22 +32,20 @@ class Tiny(Backbone):
         super().__init__()
         near = torch.from_numpy(skeleton.hops <= 1).float()  # (V, V): a joint and its neighbours
         self.register_buffer("near", near / near.sum(0))
-        self.layers = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(channels, width, (5, 1), padding=(2, 0)), nn.BatchNorm2d(width), nn.ReLU()
-            )
-            for channels in (in_channels, width, width)
-        )
+        sizes = (in_channels, width, width)
+        self.convs = nn.ModuleList(nn.Conv2d(c, width, (5, 1), padding=(2, 0)) for c in sizes)
+        self.norms = nn.ModuleList(BatchNorm(width) for _ in sizes)
         self.out_channels = width
         self.stage_channels, self.stage_strides = {"final": width}, {"final": 1}
 
     def forward(
-        self, x: Tensor, present: Tensor | None = None, stages: Sequence[str] = ()
+        self, x: Tensor, present: Tensor | Rows | None = None, stages: Sequence[str] = ()
     ) -> Features:
         self.check_stages(stages)
-        x, rows = fold(x, present)  # (N, C, T, V, M) -> (R, C, T, V), one row for each person
-        for layer in self.layers:
-            x = layer(x @ self.near)
+        rows = rows_of(x, present)  # one for each person; they may count differently
+        x = fold(x, rows)  # (N, C, T, V, M) -> (R, C, T, V)
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = norm(conv(x @ self.near), rows.weight, relu=True)
         return Features(pool(x, rows), {stage: rows.unfold(x) for stage in stages})
 
 
