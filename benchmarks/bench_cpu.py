@@ -7,9 +7,13 @@ is timed.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
@@ -21,6 +25,7 @@ from torch.nn import functional
 
 from kinegraph.backbones import BACKBONES
 from kinegraph.backbones.base import Backbone
+from kinegraph.memory import keep_memory
 from kinegraph.nn.persons import rows_of
 from kinegraph.skeleton import load_layout
 
@@ -106,7 +111,8 @@ def threaded(threads: int, run: Callable[[], Tensor]) -> Tensor:
     return run()
 
 
-def inference_cases(pattern: Pattern) -> Iterator[Case]:
+@contextmanager
+def inference_cases(pattern: Pattern) -> Iterator[list[Case]]:
     """Check that both networks answer the same, and yield both."""
     new, old, x, present = make(pattern)
     frozen = new.freeze()
@@ -120,7 +126,11 @@ def inference_cases(pattern: Pattern) -> Iterator[Case]:
         return old(x).pooled
 
     compare(pattern.name, now(), then())
-    yield from pair(pattern.name, pattern.threads, now, then)
+    yield pair(
+        pattern.name,
+        partial(threaded, pattern.threads, now),
+        partial(threaded, pattern.threads, then),
+    )
 
 
 def compare(name: str, found: Tensor, expected: Tensor) -> None:
@@ -149,26 +159,69 @@ class Step:
         return loss.detach()
 
 
-def training_cases(pattern: Pattern) -> Iterator[Case]:
-    """Check that both networks answer and learn the same in two steps, and yield both."""
+def steps(pattern: Pattern) -> dict[str, Step]:
+    """Return a step of training of both networks, from the same weights."""
     new, old, x, present = make(pattern)
     rows = rows_of(x, present, count_absent=True)
-    now = Step(new, new.out_channels, lambda: new(x, rows).pooled)
-    then = Step(old, old.out_channels, lambda: old(x).pooled)
+    return {
+        "now": Step(new, new.out_channels, lambda: new(x, rows).pooled),
+        "then": Step(old, old.out_channels, lambda: old(x).pooled),
+    }
+
+
+def train(pipe: Connection, pattern: Pattern, which: str) -> None:
+    """Take a step whenever asked to, in a process of its own; answer with its processor time."""
+    torch.set_num_threads(pattern.threads)
+    if which == "now":
+        keep_memory()  # as the training loop does
+    step = steps(pattern)[which]
+    pipe.send(time.process_time())
+    while pipe.recv():
+        step()
+        pipe.send(time.process_time())
+
+
+class Trainer:
+    """A process that trains; the two ways ask the system for memory in different ways."""
+
+    def __init__(self, pattern: Pattern, which: str) -> None:
+        context = get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=train, args=(theirs, pattern, which), daemon=True)
+        self.process.start()
+        self.spent = float(self.pipe.recv())
+
+    def step(self) -> None:
+        self.pipe.send(True)
+        self.spent = float(self.pipe.recv())
+
+    def close(self) -> None:
+        self.pipe.send(False)
+        self.process.join()
+
+
+@contextmanager
+def training_cases(pattern: Pattern) -> Iterator[list[Case]]:
+    """Check that both networks answer and learn the same in two steps, and yield both."""
     name = f"train {pattern.name}"
+    now, then = steps(pattern).values()
     for _ in range(2):
         now(), then()
         with torch.no_grad():
             compare(name, now.forward(), then.forward())
-    yield from pair(name, pattern.threads, now, then)
+    trainers = {which: Trainer(pattern, which) for which in ("now", "then")}
+    cases = pair(name, trainers["now"].step, trainers["then"].step)
+    yield [
+        replace(case, processor=partial(getattr, trainer, "spent"))
+        for case, trainer in zip(cases, trainers.values(), strict=True)
+    ]
+    for trainer in trainers.values():
+        trainer.close()
 
 
-def pair(
-    name: str, threads: int, now: Callable[[], Tensor], then: Callable[[], Tensor]
-) -> Iterator[Case]:
+def pair(name: str, now: Callable[[], object], then: Callable[[], object]) -> list[Case]:
     before = f"{name}, before"
-    yield Case(name, partial(threaded, threads, now), baseline=before)
-    yield Case(before, partial(threaded, threads, then))
+    return [Case(name, now, baseline=before), Case(before, then)]
 
 
 def main() -> None:
@@ -176,13 +229,15 @@ def main() -> None:
     results = []
     for patterns, cases_of in ((INFERENCE, inference_cases), (TRAINING, training_cases)):
         for pattern in patterns:
-            results += measure(list(cases_of(pattern)), ROUNDS)
+            with cases_of(pattern) as cases:
+                results += measure(cases, ROUNDS)
     settings: dict[str, Any] = {
         "rounds": ROUNDS,
         "threads": "1, or 2 where a name says so",
         "device": "cpu",
         "what": "seconds for one batch: inference, or a step of training (forward, backward, SGD)",
-        "before": "the eager networks of commit 80c0113, in the same process and in turns",
+        "before": "the eager networks of commit 80c0113, in turns; inference in the same process,"
+        " training in one of its own, because memory is now kept by the process",
         "agreement": f"answers, in training those after one step and after two, differ by less than"
         f" {TOLERANCE:g} of the largest number: checked before timing",
         "goals_as_ratios": GOALS,
