@@ -173,7 +173,7 @@ def batch_statistics(x: Tensor, norm: Norm) -> Statistics:
 def _update(running: Running, mean: Tensor, variance: Tensor, count: Tensor) -> None:
     """Move the running statistics of channels that were seen at all."""
     unbiased = variance * count / (count - 1).clamp(min=1)
-    step = (running.momentum * (count > 0)).to(mean.dtype)
+    step = (count > 0).to(mean.dtype) * running.momentum  # in its precision, not float32
     running.mean.lerp_(mean.to(running.mean.dtype), step.to(running.mean.dtype))
     running.variance.lerp_(unbiased.to(running.mean.dtype), step.to(running.mean.dtype))
     running.batches.add_(1)
