@@ -109,9 +109,7 @@ def test_half_precision_recordings_are_alike_on_both_sides(make_store: MakeStore
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_networks_score_alike_on_both_devices(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+def test_networks_score_alike_on_both_devices(name: str, precise: None) -> None:
     recipe = parse_recipe({"backbone": {"name": name}})
     objective = make_objective(recipe, load_layout("ntu25"), 7, persons=2).eval()
     x = torch.randn(5, 3, 33, 25, 2)

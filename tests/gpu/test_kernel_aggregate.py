@@ -23,8 +23,7 @@ STAGES = [(64, 64, 8), (128, 32, 16), (256, 16, 32), (64, 64, 0)]
 
 
 @pytest.fixture(autouse=True)
-def _fused(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+def _fused(precise: None) -> Iterator[None]:
     before = chosen_kernels()
     set_kernels("fused")
     yield

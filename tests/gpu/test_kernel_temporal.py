@@ -19,8 +19,7 @@ SIZES = [(96, 16, 64, 25, 1), (97, 32, 64, 25, 2), (96, 64, 16, 25, 1), (33, 64,
 
 
 @pytest.fixture(autouse=True)
-def _exact(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+def _exact(precise: None) -> Iterator[None]:
     before = chosen_kernels()
     yield
     set_kernels(before)

@@ -30,22 +30,6 @@ PLAIN = {"precision": "fp32", "kernels": "plain", "compile": "off", "cuda_graphs
 
 
 @pytest.fixture
-def precise() -> Iterator[None]:
-    """Compute float32 as such, and the same each time."""
-    settings = (
-        (torch.backends.cudnn, "allow_tf32", False),
-        (torch.backends.cuda.matmul, "allow_tf32", False),
-        (torch.backends.cudnn, "deterministic", True),
-    )
-    before = [getattr(place, name) for place, name, _ in settings]
-    for place, name, value in settings:
-        setattr(place, name, value)
-    yield
-    for (place, name, _), value in zip(settings, before, strict=True):
-        setattr(place, name, value)
-
-
-@pytest.fixture
 def values(make_store: MakeStore, tiny_recipe: TinyRecipe, precise: None) -> Any:
     store = make_store(per_class=16)
 
