@@ -5,7 +5,7 @@ None of these tests has been run on a GPU yet.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
