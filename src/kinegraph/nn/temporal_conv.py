@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from typing import cast
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from kinegraph.kernels.temporal_branches import temporal_branches
 from kinegraph.nn.init import kaiming_fan_out, normal
 from kinegraph.nn.norm import BatchNorm
+
+SAFE_CHANNELS = 16  # of fewer, see `TemporalConv._convolve`
 
 
 class TemporalConv(nn.Module):
@@ -39,8 +42,19 @@ class TemporalConv(nn.Module):
         relu: bool = False,
     ) -> Tensor:
         """(R, C_in, T, V), weights and residual as in `BatchNorm` -> (R, C, T', V)."""
-        y: Tensor = self.norm(self.conv(x), weight, residual=residual, relu=relu)
+        y: Tensor = self.norm(self._convolve(x), weight, residual=residual, relu=relu)
         return y
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        """(R, C_in, T, V) -> (R, C, T', V)."""
+        conv, stride = self.conv, self.conv.stride[0]
+        pointwise = conv.kernel_size == (1, 1) and stride > 1
+        if not pointwise or x.device.type != "cpu" or conv.in_channels >= SAFE_CHANNELS:
+            return conv(x)  # type: ignore[no-any-return]
+        # The weights' gradient of such a convolution, channels last, writes beyond its memory in
+        # oneDNN 3.12 where frames and joints are many: processes die, or numbers are wrong. The
+        # frames that count, taken before, give the same.
+        return functional.conv2d(x[:, :, ::stride], conv.weight, conv.bias)
 
 
 class MultiScaleTemporalConv(nn.Module):
