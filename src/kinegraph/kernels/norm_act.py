@@ -120,11 +120,15 @@ def _torch_is_best(x: Tensor, norm: Norm) -> bool:
 
 def _by_torch(x: Tensor, norm: Norm, residual: Tensor | None, relu: bool) -> Tensor:
     running = norm.running
-    # As data: autograd would keep what it never reads, and complain once `_update` has moved it.
+    mean = None if running is None else running.mean
+    variance = None if running is None else running.variance
+    if norm.training and mean is not None and variance is not None:
+        # As data: autograd would keep what it never reads, and complain once `_update` has moved it.
+        mean, variance = mean.data, variance.data
     y = functional.batch_norm(
         x,
-        None if running is None else running.mean.data,
-        None if running is None else running.variance.data,
+        mean,
+        variance,
         norm.scale,
         norm.shift,
         norm.training,
