@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -38,7 +38,9 @@ class Config(BaseModel):
         """Refuse yes and no where a number is wanted; pydantic would take them for 1 and 0."""
         for key, value in values.items() if isinstance(values, dict) else ():
             field = cls.model_fields.get(key) if isinstance(value, bool) else None
-            if field is not None and bool not in (field.annotation, *get_args(field.annotation)):
+            if field is None or get_origin(field.annotation) is Literal:
+                continue  # words are no numbers: pydantic names those that are meant
+            if bool not in (field.annotation, *get_args(field.annotation)):
                 raise ValueError(f"'{key}' is {str(value).lower()}, but it is no key of yes or no")
         return values
 

@@ -74,7 +74,7 @@ def test_own_recordings(
         (["--batch-size", "0"], "--batch-size: "),
         (["--training.cuda-graphs", "on"], "training.cuda_graphs on: needs a CUDA device"),
         (["--roundz", "3"], "unknown option --roundz; nearest: '--rounds'"),
-        (["--device", "cudo"], "device 'cudo' cannot be used"),
+        (["--device", "cudo"], "device 'cudo' cannot be used: there is no such kind"),
     ],
 )
 def test_errors(

@@ -86,6 +86,8 @@ optim: {momentum: 1}
     recipe: optim.momentum: found 1, expected a number below 1
 optim: {clip_norm: false}
     recipe: optim: 'clip_norm' is false, but it is no key of yes or no
+training: {compile: true}
+    recipe: training.compile: found true, expected 'auto', 'on' or 'off'
 schedule: {steps: 3}
     recipe: schedule.steps: found 3, expected a list
 schedule: {steps: [1, b]}

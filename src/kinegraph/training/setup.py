@@ -210,6 +210,8 @@ def choose_device(name: str) -> torch.device:
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
+        if reason.startswith("Expected one of"):  # and then two dozen kinds
+            reason = "there is no such kind; say cpu, cuda, cuda:1 or mps"
         raise TrainingError(f"device '{name}' cannot be used: {reason}") from error
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)  # kernels of our own start on the current one
