@@ -123,7 +123,7 @@ def _by_torch(x: Tensor, norm: Norm, residual: Tensor | None, relu: bool) -> Ten
     mean = None if running is None else running.mean
     variance = None if running is None else running.variance
     if norm.training and mean is not None and variance is not None:
-        # As data: autograd would keep what it never reads, and complain once `_update` has moved it.
+        # As data: autograd would keep what it never reads, and complain once it has moved.
         mean, variance = mean.data, variance.data
     y = functional.batch_norm(
         x,
