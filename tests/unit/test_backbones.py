@@ -14,7 +14,7 @@ from kinegraph.backbones import (
     STGCNConfig,
     build_backbone,
 )
-from kinegraph.backbones.ctrgcn import CTRGCN, RefinedGraphConv
+from kinegraph.backbones.ctrgcn import CTRGCN, RefinedGraphConv, mean_over_time
 from kinegraph.backbones.ctrgcn_baseline import CTRGCNBaseline, LearnedGraphConv
 from kinegraph.backbones.stgcn import STGCN
 from kinegraph.errors import RecipeError
@@ -148,6 +148,19 @@ def test_refined_graph_convolution_follows_its_equation() -> None:
                 edge = 0.7 * refined + conv.adjacency[k, u, v]  # (R, C)
                 expected[..., u] += edge[..., None] * value[..., v]
     torch.testing.assert_close(conv(x), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+def test_the_mean_over_time_and_its_gradient_lie_in_memory_as_they_are_wanted(
+    order: torch.memory_format,
+) -> None:
+    x = torch.randn(2, 6, 5, 4).contiguous(memory_format=order).requires_grad_()
+    mean, arriving = mean_over_time(x), torch.randn(2, 6, 1, 4).contiguous(memory_format=order)
+    torch.testing.assert_close(mean, x.mean(2, keepdim=True))
+    (gradient,) = torch.autograd.grad(mean, x, arriving)
+    torch.testing.assert_close(gradient, (arriving / 5).expand_as(gradient))
+    for tensor in (mean, gradient):
+        assert tensor.is_contiguous(memory_format=order)
 
 
 def test_learned_graph_convolution_follows_its_equation() -> None:

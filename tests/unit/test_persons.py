@@ -39,6 +39,15 @@ def test_pooling_is_the_mean_of_people_not_of_rows() -> None:
     torch.testing.assert_close(pooled[2], x[2, ..., 0].mean((1, 2)))
 
 
+def test_pooling_is_the_same_in_any_memory_and_its_gradient_lies_as_the_features_do() -> None:
+    layout = Rows(clips=2, persons=2)
+    features = torch.randn(4, 3, 5, 6).to(memory_format=torch.channels_last).requires_grad_()
+    pooled = pool(features, layout)
+    torch.testing.assert_close(pooled, pool(features.detach().contiguous(), layout))
+    (gradient,) = torch.autograd.grad(pooled, features, torch.randn(2, 3))
+    assert gradient.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_without_present_empty_slots_count() -> None:
     x = torch.randn(2, 3, 4, 5, 2)
     x[..., 1] = 0

@@ -20,6 +20,19 @@ from kinegraph.nn.temporal_conv import MultiScaleTemporalConv
 from kinegraph.skeleton import Skeleton
 
 
+def mean_over_time(x: Tensor) -> Tensor:
+    """(R, C, T, V) -> (R, C, 1, V); the mean, and the gradient of x, lie in memory as x does.
+
+    PyTorch's own mean gives memory in the order of the axes. Where channels are last, it reads
+    them one by one (seven to thirty times as long on a CPU), and its gradient then has to be added
+    to others in another order.
+    """
+    if x.stride(1) != 1:
+        return x.mean(2, keepdim=True)
+    # (R, T, V, C) -> (R, V, C) -> (R, C, 1, V)
+    return x.permute(0, 2, 3, 1).mean(1).permute(0, 2, 1).unsqueeze(2)
+
+
 class RefinedGraphConv(nn.Module):
     """Graph convolution over K subsets with a shared, learned and a channel-wise, inferred part.
 
@@ -49,7 +62,7 @@ class RefinedGraphConv(nn.Module):
         """(R, C_in, T, V) -> (R, C, T, V)."""
         rows, _, _, joints = x.shape
         assert self.expand.bias is not None
-        mean = x.mean(2, keepdim=True)  # over time, before the convolutions: they are linear
+        mean = mean_over_time(x)  # before the convolutions: they are linear
         relation = (rows, self.subsets, self.relation, joints)
         return project_and_aggregate(
             x,
@@ -57,8 +70,9 @@ class RefinedGraphConv(nn.Module):
             self.value.bias,
             self.adjacency[None],
             Refinement(
-                query=self.query(mean).view(relation),  # (R, K, Q, V)
-                key=self.key(mean).view(relation),
+                # In the order in which kernels read them, once for all kernels: (R, K, Q, V).
+                query=self.query(mean).view(relation).contiguous(),
+                key=self.key(mean).view(relation).contiguous(),
                 expand=self.expand.weight.view(self.subsets, self.channels, self.relation),
                 bias=self.expand.bias.view(self.subsets, self.channels),
                 alpha=self.alpha,

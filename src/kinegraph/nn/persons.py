@@ -145,4 +145,7 @@ def fold(x: Tensor, rows: Rows) -> Tensor:
 
 def pool(features: Tensor, rows: Rows) -> Tensor:
     """Mean over joints, frames and then people: (R, C, T, V) -> (N, C)."""
+    if features.stride(1) == 1:  # channels last: so is the gradient, which kernels want it to be
+        positions = features.permute(0, 2, 3, 1).flatten(1, 2)  # (R, T*V, C)
+        return rows.pool(positions.mean(1))
     return rows.pool(features.mean((2, 3)))
