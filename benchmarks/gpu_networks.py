@@ -87,16 +87,22 @@ def network_bench(
 def train(bench: Workbench, place: Place, warm_up: int = WARM_UP) -> Found:
     """Return clips a second of whole steps, and what explains them."""
     device, steps = bench.device, place.size(warm_up, 1)
-    first = seconds_of(bench.step, device)
-    rest = seconds_of(bench.step, device, steps)
-    peak = peak_bytes(bench.step, device)
+    waited: list[float] = []
+
+    def first_steps() -> None:
+        waited.append(seconds_of(bench.step, device))
+        waited.append(steps * seconds_of(bench.step, device, steps))
+
+    # A recorded step's memory is allocated while it is recorded: a replay allocates nothing.
+    peak = peak_bytes(first_steps, device)
+    first, rest = waited
     times = rounds_of(
         bench.step, device, rounds=place.size(ROUNDS, 1), seconds=place.size(1, 0) * SECONDS
     )
     details: dict[str, Any] = {
         "execution": bench.execution.describe(),
         "first_step_seconds": first,
-        "warm_up_seconds": steps * rest,
+        "warm_up_seconds": rest,
         "peak_gib": None if peak is None else peak / 2**30,
         "notes": bench.notes,
     }
@@ -105,16 +111,16 @@ def train(bench: Workbench, place: Place, warm_up: int = WARM_UP) -> Found:
     return Found([bench.clips_per_step / seconds for seconds in times], details)
 
 
-def infer(bench: Workbench, place: Place, batch: int, objective: Objective | None = None) -> Found:
+def infer(
+    bench: Workbench,
+    place: Place,
+    batch: int,
+    objective: Objective | None = None,
+    warm_up: int = WARM_UP,
+) -> Found:
     """Return clips a second of scoring batches that lie on the device."""
     score = bench.scoring(batch, objective or bench.objective.freeze())
-    return timed_scoring(score, bench, place, batch)
-
-
-def timed_scoring(score: Callable[[], object], bench: Workbench, place: Place, batch: int) -> Found:
-    """Return clips a second of something that scores a batch."""
-    seconds_of(score, bench.device, place.size(WARM_UP, 1))
-    peak = peak_bytes(score, bench.device)
+    peak = peak_bytes(lambda: seconds_of(score, bench.device, place.size(warm_up, 1)), bench.device)
     times = rounds_of(
         score, bench.device, rounds=place.size(ROUNDS, 1), seconds=place.size(1, 0) * SECONDS
     )
@@ -155,7 +161,10 @@ def mixed_row(place: Place, network: str) -> list[Found]:
     """Training and inference where most clips have one person."""
     batch = place.size(256, 4)
     with network_bench(place, network, batch, ALONE) as bench:
-        return [train(bench, place, MIXED_WARM_UP), infer(bench, place, batch)]
+        return [
+            train(bench, place, MIXED_WARM_UP),
+            infer(bench, place, batch, warm_up=MIXED_WARM_UP),
+        ]
 
 
 # What each switch does.
@@ -209,23 +218,11 @@ def variant_row(
         return [train(bench, place)]
 
 
-def graphed_inference_row(place: Place, network: str, batch: int) -> list[Found]:
-    """Inference recorded as a CUDA graph and replayed: what starting kernels costs."""
+def started_inference_row(place: Place, network: str, batch: int) -> list[Found]:
+    """Inference without a CUDA graph: what starting its kernels one by one costs."""
     batch = place.size(batch, 2)
-    with network_bench(place, network, batch) as bench:
-        score = bench.scoring(batch, bench.objective.freeze())
-        if bench.device.type != "cuda":
-            return [timed_scoring(score, bench, place, batch)]
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(WARM_UP):
-                score()
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            score()
-        return [timed_scoring(graph.replay, bench, place, batch)]
+    with network_bench(place, network, batch, cuda_graphs="off") as bench:
+        return [infer(bench, place, batch)]
 
 
 def compiled_inference_row(place: Place, network: str, batch: int) -> list[Found]:
@@ -399,7 +396,7 @@ def _explaining_rows(names: dict[str, str]) -> Iterator[Row]:
         yield Row("profile", (line,), partial(profile_row, network=network))
     for network in ("ctrgcn", "stgcn"):
         for group, title, function in (
-            ("switches", "frozen, CUDA graph", graphed_inference_row),
+            ("switches", "frozen, no CUDA graph", started_inference_row),
             ("compiled", "plain, compiled", compiled_inference_row),
         ):
             name = f"{names[network]}, inference, bf16, batch 64: {title}"

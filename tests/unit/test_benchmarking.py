@@ -95,6 +95,17 @@ def test_memory_is_that_of_the_work_alone() -> None:
     assert big - small > 150e6
 
 
+@pytest.mark.skipif(not memory.CLEAR.exists(), reason="only Linux tells")
+def test_memory_is_that_of_the_first_steps_too() -> None:
+    """Later ones may be replays, which allocate nothing."""
+    numbers, speed = [50_000_000], Speed("training", "all", 1)
+    measure._warm_up(speed, lambda: torch.ones(numbers.pop() if numbers else 10), CPU)
+    small = memory.peak_bytes(lambda: torch.ones(10), CPU)
+    assert speed.peak_memory_bytes is not None
+    assert small is not None
+    assert speed.peak_memory_bytes - small > 150e6
+
+
 def test_memory_that_nobody_tells_is_unknown(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -173,10 +173,7 @@ def _fill(speed: Speed, bench: Workbench, settings: Settings) -> None:
 def measure_training(speed: Speed, bench: Workbench, settings: Settings) -> None:
     """Time whole steps: the making of batches, forward, backward and update."""
     device = bench.device
-    plan = WARM_UP if speed.people == "all" else MIXED_WARM_UP
-    steps = plan.get(device.type, OTHER_WARM_UP)
-    speed.warm_up_seconds = steps * seconds_of(bench.step, device, steps)
-    speed.peak_memory_bytes = peak_bytes(bench.step, device)
+    _warm_up(speed, bench.step, device)
     times = rounds_of(bench.step, device, rounds=settings.rounds, seconds=settings.seconds)
     speed.batch_size = bench.clips_per_step
     speed.clips_per_second = [bench.clips_per_step / seconds for seconds in times]
@@ -188,11 +185,23 @@ def measure_inference(speed: Speed, bench: Workbench, settings: Settings) -> Non
     """Time the scoring of batches that have been made."""
     device = bench.device
     score = bench.scoring(speed.batch_size, bench.objective.freeze())
-    steps = WARM_UP.get(device.type, OTHER_WARM_UP)
-    speed.warm_up_seconds = steps * seconds_of(score, device, steps)
-    speed.peak_memory_bytes = peak_bytes(score, device)
+    _warm_up(speed, score, device)
     times = rounds_of(score, device, rounds=settings.rounds, seconds=settings.seconds)
     speed.clips_per_second = [speed.batch_size / seconds for seconds in times]
+
+
+def _warm_up(speed: Speed, run: Callable[[], object], device: torch.device) -> None:
+    """Take the first steps; note how long they take and the most memory that they hold.
+
+    What a recorded step needs is allocated while it is recorded: a replay allocates nothing.
+    """
+    plan = WARM_UP if speed.people == "all" else MIXED_WARM_UP
+    steps = plan.get(device.type, OTHER_WARM_UP)
+
+    def first_steps() -> None:
+        speed.warm_up_seconds = steps * seconds_of(run, device, steps)
+
+    speed.peak_memory_bytes = peak_bytes(first_steps, device)
 
 
 def measure_latency(bench: Workbench, settings: Settings) -> Latency:
