@@ -71,9 +71,7 @@ class _ByRows(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(
-        ctx: torch.autograd.function.FunctionCtx, d_out: Tensor
-    ) -> tuple[Tensor, ...]:
+    def backward(ctx: torch.autograd.function.FunctionCtx, d_out: Tensor) -> tuple[Tensor, ...]:
         value, start, query, key, expand = ctx.saved_tensors  # type: ignore[attr-defined]
         subsets, channels, _, joints = value.shape[1:]
         d_value, d_start = torch.empty_like(value), torch.zeros_like(start)

@@ -64,9 +64,7 @@ class Stepper:
         set_kernels(execution.kernels)
         self.compiled: CompiledForward | None = None
         if execution.compile:
-            self.compiled = CompiledForward(
-                state.objective, recipe.training.batch_size, self._tell
-            )
+            self.compiled = CompiledForward(state.objective, recipe.training.batch_size, self._tell)
         self.graphs: StepGraphs | None = None
         if execution.cuda_graphs:
             self.graphs = StepGraphs(self._numbers, recorder or CudaRecorder(device), device)
