@@ -29,6 +29,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from kinegraph.console import complain, remark, speak_only_of_errors
 from kinegraph.data.loader import Share
+from kinegraph.data.transfer import upload
 from kinegraph.errors import KinegraphError, RecipeError, TrainingError
 from kinegraph.nn.norm import BatchNorm
 from kinegraph.training.launch import LOST_CONTACT, RENDEZVOUS, devices_of
@@ -191,7 +192,8 @@ def sum_step(world: World, module: nn.Module, numbers: dict[str, Tensor]) -> dic
         else weight.grad.reshape(-1).to(dtype)
         for weight in parameters
     ]
-    pieces.append(torch.tensor([not lacks for lacks in lacking]).to(device, dtype))
+    there = torch.tensor([not lacks for lacks in lacking], dtype=dtype)
+    pieces.append(upload(there, device))  # without waiting for the backward pass
     pieces += [value.reshape(1).to(device, dtype) for value in numbers.values()]
     lengths = [*(weight.numel() for weight in parameters), len(parameters) + len(numbers)]
     *sums, present = torch.split(world.sum(torch.cat(pieces)), lengths)
