@@ -42,7 +42,8 @@ kinegraph bench ctrgcn --batch-size 16 64 256 --training.precision bf16 --out be
 
 Everything below was measured by scripts in [benchmarks](../benchmarks/README.md), which says how to
 read it. Result files have every round, the machine, the versions and the commit.
-`make performance` writes this page from them.
+`make performance` writes this page from them. A goal is what was aimed for; what is needed is the
+least that counts as enough.
 """
 
 GOALS = """\
@@ -61,8 +62,10 @@ make bench-gpu    # all of this in under nine minutes; UCLA=STORE takes real rec
 SWITCHES = """\
 ## What switches do to accuracy
 
-The joint stream of the demo's set, trained with and without each switch of `training`; the seeds
-differ from each other, and a switch agrees if it moves the mean by less than they do.
+The joint stream of the demo's set, trained with and without each switch of `training`. A switch
+agrees if it moves the mean by less than the standard deviation of plain runs over seeds. On a CPU
+compiled code sums less precisely than plain operations (docs/adr/0013-execution-switches.md), and
+`auto` never compiles there.
 
 ```bash
 python tools/switches.py --out runs/switches
