@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from kinegraph.recipe import OptimConfig, parse_recipe
 from kinegraph.training.checkpoint import load_checkpoint
+from kinegraph.training.graphs import CudaRecorder, RecordingError
 from kinegraph.training.loop import Training
 from kinegraph.training.optim import MovingAverage, align_gradients, build_optimizer
 from kinegraph.training.run import resume, start
@@ -122,6 +123,26 @@ def test_replayed_steps_do_not_wait(tmp_path: Path, values: Any) -> None:
             training.stepper.step(group)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_recording_that_fails_leaves_nothing_behind() -> None:
+    device = torch.device("cuda", torch.cuda.current_device())
+    recorder, x = CudaRecorder(device), torch.ones(1000, device=device)
+    stream = torch.cuda.current_stream(device)
+
+    def waits() -> Tensor:
+        return nn.functional.dropout(x, 0.5) * float(x.sum())
+
+    assert recorder.run(waits).shape == x.shape
+    before = torch.cuda.get_rng_state(device)
+    with pytest.raises(RecordingError):
+        recorder.record(waits)
+    assert torch.equal(torch.cuda.get_rng_state(device), before)
+    assert torch.cuda.current_stream(device) == stream
+    assert 0 < int((nn.functional.dropout(x, 0.5) == 0).sum()) < 1000  # draws as usual
+    replay, result = recorder.record(lambda: nn.functional.dropout(x, 0.5))  # and records again
+    replay()
+    assert 0 < int((result == 0).sum()) < 1000
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])

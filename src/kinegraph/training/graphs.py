@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -71,6 +72,7 @@ class CudaRecorder:
 
     def record(self, work: Work) -> tuple[Callable[[], None], Tensor]:
         """Record work on a stream of its own; other threads may use the device meanwhile."""
+        current = torch.cuda.current_stream(self._device)
         random = torch.cuda.get_rng_state(self._device)
         graph = torch.cuda.CUDAGraph()
         try:
@@ -85,10 +87,28 @@ class CudaRecorder:
             ):
                 result = work()
         except Exception as error:
+            torch.cuda.set_stream(current)  # where recording cannot even be ended, it stays set
             torch.cuda.synchronize(self._device)
+            self._recover()
+            torch.cuda.set_stream(current)
             torch.cuda.set_rng_state(random, self._device)
             raise RecordingError(_first_line(error)) from error
         return graph.replay, result
+
+    def _recover(self) -> None:
+        """Undo what a recording that could not be ended leaves behind.
+
+        PyTorch then takes allocator and random numbers to be recording still: freed memory would
+        stay in use, and the next draw would fail. Another recording, ended properly, ends that.
+        """
+        with suppress(Exception):
+            torch._C._cuda_endAllocateToPool(self._stream.device_index, self._pool)
+        with (
+            suppress(Exception),
+            torch.cuda.device(self._device),
+            torch.cuda.graph(torch.cuda.CUDAGraph(), stream=self._stream),
+        ):
+            torch.zeros((), device=self._device)
 
 
 @dataclass(frozen=True)
