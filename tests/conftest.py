@@ -53,6 +53,12 @@ def _reproducible_torch() -> None:
         torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def _memory_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep a run's way to ask for memory out of the process of all tests."""
+    monkeypatch.setattr("kinegraph.memory.keep_memory", lambda: False)
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     """A NumPy generator with a fixed seed."""

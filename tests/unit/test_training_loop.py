@@ -101,6 +101,15 @@ def linear(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(OBJECTIVES, "linear", Component("A test's.", LinearConfig, build))
 
 
+def test_a_run_on_a_processor_keeps_its_memory(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    monkeypatch.setattr("kinegraph.memory.keep_memory", lambda: calls.append(1))
+    train("run")
+    assert calls == [1]
+
+
 def test_a_seed_fixes_a_run(train: Train) -> None:
     sections = {"objective": {"name": "classify", "dropout": 0.5}, "seed": 3}
     first = train("first", **sections)

@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kinegraph import memory
 from kinegraph.batch import Batch
 from kinegraph.console import meter, remark
 from kinegraph.evaluation.metrics import top_k
 from kinegraph.evaluation.scoring import score_clips
-from kinegraph.memory import keep_memory
 from kinegraph.recipe import Recipe
 from kinegraph.training.checkpoint import Checkpoint, make_objective, save_checkpoint
 from kinegraph.training.distributed import ALONE, World, prepare
@@ -68,7 +68,7 @@ class Training:
         self.monitor = "validation" if "validation" in data.rows else "test"
         self.interval = 1 if device.type == "cpu" else LOOK_INTERVAL
         if device.type == "cpu":
-            keep_memory()
+            memory.keep_memory()
         self.guard = FiniteGuard(data.store, self.interval)
         self.interruption = Interruption(world.greatest)
         torch.manual_seed(recipe.seed)
