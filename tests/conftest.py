@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +53,12 @@ def _reproducible_torch() -> None:
         torch.manual_seed(0)
 
 
-@pytest.fixture(autouse=True)
-def _memory_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def _memory_is_given_back() -> Iterator[None]:
     """Keep a run's way to ask for memory out of the process of all tests."""
-    monkeypatch.setattr("kinegraph.memory.keep_memory", lambda: False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kinegraph.memory.keep_memory", lambda: False)
+        yield
 
 
 @pytest.fixture
