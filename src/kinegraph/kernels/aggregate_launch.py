@@ -188,7 +188,7 @@ def topology_gradient(
             rows, rows_each, channels, frames, sources, targets, relation, subsets,
             *gradient.stride(), *values.stride(),
             BASE_PER_ROW=base_per_row, REFINED=refined, NATIVE=native(values.dtype),
-        PRECISION=precision(values.dtype),
+            PRECISION=precision(values.dtype),
             BLOCK_C=blocks.channels, BLOCK_T=blocks.frames, BLOCK_J=blocks.targets,
             PADDED_S=blocks.sources, PADDED_Q=blocks.relation,
             num_warps=blocks.warps, num_stages=1,
