@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from kinegraph.data.clip import Clip, check_clip
-from kinegraph.data.formats import Recording, Recordings, open_recordings
+from kinegraph.data.formats import Lazy, Recording, Recordings, open_recordings
 from kinegraph.data.store import Store, open_store
 from kinegraph.errors import ClipError, nearest, unknown
 from kinegraph.skeleton import Skeleton
@@ -43,11 +43,10 @@ def _of_store(store: Store) -> Recordings:
     return Recordings(
         skeleton=store.skeleton,
         class_names=store.class_names,
-        items=(
-            Recording(str(name), partial(store.clip, row))
-            for row, name in enumerate(store.clips["name"])
+        items=Lazy(
+            len(store),
+            lambda row: Recording(str(store.clips["name"][row]), partial(store.clip, row)),
         ),
-        count=len(store),
         labelled=False,
     )
 

@@ -13,13 +13,13 @@ from pathlib import Path
 from kinegraph.data.clip import Clip, check_clip
 from kinegraph.data.formats.nw_ucla import NW_UCLA
 from kinegraph.data.formats.own_arrays import ARRAYS
-from kinegraph.data.formats.recordings import Format, Recording, Recordings
+from kinegraph.data.formats.recordings import Format, Lazy, Options, Recording, Recordings
 from kinegraph.errors import SourceError, unknown
 from kinegraph.skeleton import Skeleton
 
 __all__ = [
-    "FORMATS", "Format", "Recording", "Recordings", "detect_format", "find_format",
-    "open_recordings", "read_file",
+    "FORMATS", "Format", "Lazy", "Options", "Recording", "Recordings", "detect_format",
+    "find_format", "open_recordings", "read_file",
 ]  # fmt: skip
 
 FORMATS: dict[str, Format] = {format_.name: format_ for format_ in (NW_UCLA, ARRAYS)}
@@ -60,16 +60,28 @@ def detect_format(path: Path) -> Format:
 
 @contextmanager
 def open_recordings(
-    path: Path, *, format_name: str | None = None, layout: str | None = None
+    path: Path,
+    *,
+    format_name: str | None = None,
+    layout: str | None = None,
+    options: Options | None = None,
 ) -> Iterator[Recordings]:
     """Open a source of recordings; without ``format_name`` its format is recognised.
 
+    Args:
+        path: File, folder or archive.
+        format_name: A key of `FORMATS`.
+        layout: Name of the layout; short for ``options`` that say nothing else.
+        options: What the user says about the source.
+
     Raises:
-        SourceError: It cannot be read.
+        SourceError: It cannot be read, or an option means nothing to the format.
         LayoutError: No layout is known, or it does not fit.
     """
     chosen = detect_format(path) if format_name is None else find_format(format_name)
-    with chosen.open(Path(path), layout) as recordings:
+    options = Options(layout=layout) if options is None else options
+    chosen.check(options)
+    with chosen.open(Path(path), options) as recordings:
         yield recordings
 
 
@@ -84,6 +96,6 @@ def read_file(path: Path, *, layout: str | None = None) -> tuple[Clip, Skeleton]
     with open_recordings(path, layout=layout) as recordings:
         if recordings.count != 1:
             raise SourceError(f"'{path}' holds {recordings.count} recordings, expected one")
-        clip = next(iter(recordings.items)).read()
+        clip = recordings.items[0].read()
         check_clip(clip, recordings.skeleton)
         return clip, recordings.skeleton

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from kinegraph.data.clip import UNKNOWN, Clip, Track
 from kinegraph.data.formats.members import Member, member_names, open_members
-from kinegraph.data.formats.recordings import Format, Recording, Recordings
+from kinegraph.data.formats.recordings import Format, Options, Recording, Recordings
 from kinegraph.errors import ClipError, LayoutError
 from kinegraph.skeleton import load_layout
 
@@ -44,21 +44,20 @@ ACTIONS = tuple(CLASSES)
 
 
 @contextmanager
-def open_nw_ucla(source: Path, layout: str | None) -> Iterator[Recordings]:
+def open_nw_ucla(source: Path, options: Options) -> Iterator[Recordings]:
     """Open a JSON file, a folder of them, or a zip archive of them.
 
     Raises:
         SourceError: There is nothing to read.
         LayoutError: Another layout than ``ucla20`` was asked for.
     """
-    if layout not in (None, LAYOUT):
-        raise LayoutError(f"NW-UCLA recordings have layout '{LAYOUT}', not '{layout}'")
+    if options.layout not in (None, LAYOUT):
+        raise LayoutError(f"NW-UCLA recordings have layout '{LAYOUT}', not '{options.layout}'")
     with open_members(source, ".json") as members:
         yield Recordings(
             skeleton=load_layout(LAYOUT),
             class_names=tuple(CLASSES.values()),
-            items=(Recording(member.stem, partial(read_member, member)) for member in members),
-            count=len(members),
+            items=[Recording(member.stem, partial(read_member, member)) for member in members],
             default_split="view3",
         )
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from kinegraph.data.arrays import ARCHIVE_ERRORS, Header, read_header, read_member
 from kinegraph.data.clip import UNKNOWN, Clip, Track
-from kinegraph.data.formats.recordings import Format, Recording, Recordings
+from kinegraph.data.formats.recordings import Format, Lazy, Options, Recording, Recordings
 from kinegraph.errors import ClipError, LayoutError, SourceError, nearest
 from kinegraph.skeleton import Skeleton, layout_names, load_layout
 
@@ -64,7 +64,7 @@ class Columns:
 
 
 @contextmanager
-def open_arrays(source: Path, layout: str | None) -> Iterator[Recordings]:
+def open_arrays(source: Path, options: Options) -> Iterator[Recordings]:
     """Open an ``.npz`` file of the user's own recordings.
 
     Raises:
@@ -89,14 +89,14 @@ def open_arrays(source: Path, layout: str | None) -> Iterator[Recordings]:
         except ARCHIVE_ERRORS as error:
             raise SourceError(f"{where} is not a readable .npz file: {error}") from error
         _check_x(header, where)
-        skeleton = _skeleton(arrays.pop("layout", None), layout, header, where)
+        skeleton = _skeleton(arrays.pop("layout", None), options.layout, header, where)
         columns = _columns(arrays, header.shape[0], source)
         yield Recordings(
             skeleton=skeleton,
             class_names=columns.class_names,
             items=_items(x, header, columns, where),
-            count=header.shape[0],
             labelled=False,
+            ordered=True,
             default_split="own" if "split" in columns.values else "",
             splits=_splits(columns),
         )
@@ -220,28 +220,43 @@ def _splits(columns: Columns) -> dict[str, dict[str, int]]:
     return {"own": dict(zip(columns.names, columns.values["split"].tolist(), strict=True))}
 
 
-def _items(x: IO[bytes], header: Header, columns: Columns, where: str) -> Iterator[Recording]:
-    """Yield the clips; where ``x`` itself is damaged, those after it cannot be read either."""
-    try:
-        for row, block in enumerate(_rows(x, header)):
-            yield Recording(columns.names[row], partial(_clip, block, columns, row))
-    except ARCHIVE_ERRORS as error:
-        raise SourceError(f"{where}: 'x' is damaged or cut short: {error}") from error
+def _items(x: IO[bytes], header: Header, columns: Columns, where: str) -> Lazy:
+    """Return the clips; where ``x`` itself is damaged, those after it cannot be read either."""
+    rows = _Rows(x, header, where)
+    return Lazy(
+        header.shape[0],
+        lambda row: Recording(columns.names[row], partial(_clip, rows, columns, row)),
+    )
 
 
-def _rows(x: IO[bytes], header: Header) -> Iterator[NDArray[Any]]:
-    """Yield ``x`` clip by clip without holding more than one of them."""
-    clips, shape = header.shape[0], header.shape[1:]
-    if header.fortran:
-        data = np.frombuffer(x.read(header.size), dtype=header.dtype)
-        yield from data.reshape(header.shape, order="F")
-        return
-    for _ in range(clips):
-        yield np.frombuffer(x.read(header.size // clips), dtype=header.dtype).reshape(shape)
+class _Rows:
+    """``x`` clip by clip, without holding more than one of them where rows stand together."""
+
+    def __init__(self, x: IO[bytes], header: Header, where: str) -> None:
+        self._x, self._header, self._where = x, header, where
+        self._begin = x.tell()
+        self._whole: NDArray[Any] | None = None
+
+    def __getitem__(self, row: int) -> NDArray[Any]:
+        header = self._header
+        size = header.size // header.shape[0]
+        try:
+            if header.fortran:
+                if self._whole is None:
+                    data = np.frombuffer(self._x.read(header.size), dtype=header.dtype)
+                    self._whole = data.reshape(header.shape, order="F")
+                return np.asarray(self._whole[row])
+            begin = self._begin + row * size
+            if self._x.tell() != begin:
+                self._x.seek(begin)
+            return np.frombuffer(self._x.read(size), dtype=header.dtype).reshape(header.shape[1:])
+        except (*ARCHIVE_ERRORS, ValueError) as error:
+            raise SourceError(f"{self._where}: 'x' is damaged or cut short: {error}") from error
 
 
-def _clip(block: NDArray[Any], columns: Columns, row: int) -> Clip:
+def _clip(rows: _Rows, columns: Columns, row: int) -> Clip:
     """Turn one row of ``x``, (C, T, V, M) or (T, V, C), into a clip without padding."""
+    block = rows[row]
     name = columns.names[row]
     people = block[None] if block.ndim == 3 else block.transpose(3, 1, 2, 0)  # (M, T, V, C)
     # NaN counts as seen, so that it is found and named.
