@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kinegraph.errors import ScoreError
-from kinegraph.evaluation import pickled_arrays
-from kinegraph.evaluation.pickles import parse_pickle, read_pickle
+from kinegraph import pickled_arrays
+from kinegraph.errors import ScoreError, SourceError
+from kinegraph.pickles import parse_pickle, read_pickle
 
 PLAIN = {
     "text": "Grüße\n'quoted'",
@@ -303,9 +303,26 @@ def test_files_that_are_not_there_or_too_large(
     file = tmp_path / "scores.pkl"
     file.write_bytes(pickle.dumps({"a": 1}))
     assert read_pickle(file) == {"a": 1}
-    monkeypatch.setattr("kinegraph.evaluation.pickles.MAX_FILE_BYTES", 4)
+    monkeypatch.setattr("kinegraph.pickles.MAX_FILE_BYTES", 4)
     with pytest.raises(ScoreError, match="may have 4"):
         read_pickle(file)
+
+
+def test_limits_and_errors_that_a_caller_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "annotations.pkl"
+    file.write_bytes(pickle.dumps([1] * 100))
+    with pytest.raises(SourceError, match="may have 9"):
+        read_pickle(file, error=SourceError, largest=9)
+    file.write_bytes(b"")
+    with pytest.raises(SourceError, match="before its end"):
+        read_pickle(file, error=SourceError)
+    file.write_bytes(pickle.dumps([1] * 100))
+    assert read_pickle(file, largest=1 << 40) == [1] * 100
+    monkeypatch.setattr("kinegraph.pickles.MAX_STEPS", 50)
+    with pytest.raises(SourceError, match="more than 50 instructions"):
+        read_pickle(file, error=SourceError)
 
 
 def test_every_name_has_a_meaning() -> None:

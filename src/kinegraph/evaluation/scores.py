@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from kinegraph.data.arrays import ARCHIVE_ERRORS, read_member
 from kinegraph.errors import ScoreError, nearest
 from kinegraph.evaluation.foreign import names_from_order, parse_foreign
-from kinegraph.evaluation.pickles import read_pickle
 from kinegraph.files import atomic_file
+from kinegraph.pickles import read_pickle
 
 UNKNOWN_LABEL = -1
 FORMAT_VERSION = 1

@@ -1,15 +1,17 @@
-"""Reads the pickled score files of other programs without ever running what they contain.
+"""Reads the pickles of other programs without ever running what they contain.
 
-Place in the flow: ``scores`` calls this for every file that is not ours. A pickle is a program for
-a small stack machine; this module interprets the harmless part of that language itself, without
-Python's ``pickle``, so that no name in a file is ever imported. ``pickled_arrays`` rebuilds the
-NumPy and torch values. Neither must know what a score is.
+Place in the flow: ``evaluation.scores`` calls this for score files, the formats of processed data
+sets for labels and annotations. A pickle is a program for a small stack machine; this module
+interprets the harmless part of that language itself, without Python's ``pickle``, so that no name
+in a file is ever imported. ``pickled_arrays`` rebuilds the NumPy and torch values. Neither must
+know what a score or a clip is.
 """
 
 from __future__ import annotations
 
 import codecs
 import io
+import mmap
 import pickletools
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +19,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from kinegraph.errors import ScoreError
-from kinegraph.evaluation.pickled_arrays import (
+from kinegraph.errors import KinegraphError, ScoreError
+from kinegraph.pickled_arrays import (
     REBUILDERS,
     SYMBOLS,
     Budget,
@@ -28,60 +30,88 @@ from kinegraph.evaluation.pickled_arrays import (
 )
 
 MAX_FILE_BYTES = 1 << 28
-"""Largest pickle that is read: 60,000 clips of 400 classes take about 100 million bytes."""
+"""Largest pickle that is read where nobody asks for more: 60,000 clips of 400 classes take about
+100 million bytes."""
+MAX_STEPS = 1 << 25
+"""Most instructions that a pickle may have; every number in a list of numbers is one. Each can make
+an object of some 70 bytes, so a small file of nothing else would fill the memory."""
 
 
-def read_pickle(path: str | Path) -> Any:
+def read_pickle(
+    path: str | Path,
+    *,
+    error: type[KinegraphError] = ScoreError,
+    largest: int | None = None,
+) -> Any:
     """Read a pickle of plain data; NumPy arrays stay arrays, torch tensors become arrays.
 
     Args:
         path: A file of pickle protocol 0 to 5, written by Python 2 or 3.
+        error: Type of the errors.
+        largest: Largest size in bytes that is read; by default ``MAX_FILE_BYTES``.
 
     Returns:
         Nested dict, list, tuple, str, bytes, int, float, bool, None, NumPy arrays and scalars.
         Text that Python 2 wrote comes back as str.
 
     Raises:
-        ScoreError: The file cannot be read, is truncated or malformed, is larger than
-            ``MAX_FILE_BYTES``, or names anything that is not plain data.
+        KinegraphError: The file cannot be read, is truncated or malformed, is larger than
+            ``largest``, or names anything that is not plain data.
     """
     path = Path(path)
+    largest = MAX_FILE_BYTES if largest is None else largest
     try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise ScoreError(
-                f"'{path}' has {size:,} bytes; a pickled score file may have {MAX_FILE_BYTES:,}"
-            )
-        data = path.read_bytes()
-    except OSError as error:
-        raise ScoreError(f"'{path}' cannot be read: {error.strerror or error}") from error
-    return parse_pickle(data, where=str(path))
+        with path.open("rb") as file:
+            size = file.seek(0, io.SEEK_END)
+            if size > largest:
+                raise error(f"'{path}' has {size:,} bytes; such a pickle may have {largest:,}")
+            if size == 0:
+                return parse_pickle(b"", where=str(path), error=error)
+            # Arrays are copied out of the map one by one: a large file is never held twice.
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                return parse_pickle(data, where=str(path), error=error)
+    except OSError as cause:
+        raise error(f"'{path}' cannot be read: {cause.strerror or cause}") from cause
 
 
-def parse_pickle(data: bytes, *, where: str) -> Any:
+def parse_pickle(
+    data: bytes | mmap.mmap, *, where: str, error: type[KinegraphError] = ScoreError
+) -> Any:
     """Do what `read_pickle` does with bytes in memory; ``where`` names them in errors.
 
     Raises:
-        ScoreError: As `read_pickle`.
+        KinegraphError: As `read_pickle`.
     """
     try:
         return _Machine(data).run()
     except RefusedError as refusal:
-        raise ScoreError(
+        raise error(
             f"'{where}' is refused: it contains {refusal}; only plain data is read (dict, list,"
             " tuple, str, bytes, numbers, NumPy arrays of numbers, CPU torch tensors)"
         ) from None
-    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+    except (
+        ArithmeticError,
+        LookupError,
+        MemoryError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as cause:
         # The file is cut short or hostile: whatever the interpreter trips over, the file is bad.
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ScoreError(f"'{where}' is not a whole pickle of plain data: {reason}") from error
+        reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
+        raise error(f"'{where}' is not a whole pickle of plain data: {reason}") from cause
+
+
+# The file is cut short or hostile: whatever the interpreter trips over, the file is bad.
+_TRIPS = (ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 
 
 class _Machine:
     """Interpreter of the plain-data part of the pickle language."""
 
-    def __init__(self, data: bytes) -> None:
-        self.stream = io.BytesIO(data)
+    def __init__(self, data: bytes | mmap.mmap) -> None:
+        # Both give no more than there is, whatever length an instruction declares.
+        self.stream: Any = io.BytesIO(data) if isinstance(data, bytes) else data
         self.stack: list[Any] = []
         self.marks: list[list[Any]] = []
         # A dict, not a list: a file may number its memo entries as it likes at no cost.
@@ -89,7 +119,10 @@ class _Machine:
         self.budget = Budget.for_file(len(data))
 
     def run(self) -> Any:
-        while code := self.stream.read(1):
+        for _ in range(MAX_STEPS):
+            code = self.stream.read(1)
+            if not code:
+                raise ValueError("it ends before its end mark")
             opcode = _OPCODES.get(code)
             if opcode is None:
                 raise ValueError(f"unknown instruction {code!r} at byte {self.stream.tell() - 1}")
@@ -100,7 +133,7 @@ class _Machine:
             else:
                 argument = opcode.arg.reader(self.stream) if opcode.arg else None
             self.step(opcode.name, argument)
-        raise ValueError("it ends before its end mark")
+        raise RefusedError(f"more than {MAX_STEPS:,} instructions")
 
     def step(self, name: str, argument: Any) -> None:
         if name in _LITERALS:
