@@ -7,10 +7,8 @@ plain numbers or text and must be as long as its header says. Knows nothing of c
 from __future__ import annotations
 
 import math
-import struct
 import tokenize
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO
@@ -19,13 +17,11 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from kinegraph.data.archives import ARCHIVE_ERRORS as ARCHIVE_ERRORS
+from kinegraph.data.archives import check_packing, check_ratio
 from kinegraph.errors import KinegraphError, StoreError
 
 HEADER_LENGTH = 128
-# What zipfile raises for archives that are damaged, encrypted or packed in an unknown way.
-ARCHIVE_ERRORS = (
-    OSError, EOFError, ValueError, RuntimeError, struct.error, zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
 _VERSIONS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 # A damaged header is a piece of Python source and fails like one.
 _HEADER_ERRORS = (
@@ -88,6 +84,8 @@ def read_header(
         raise error(f"{where} is not a readable .npy file: {reason}") from cause
     if dtype.hasobject:
         raise error(f"{where} holds Python objects; only plain numbers and text are read")
+    if dtype.subdtype is not None:
+        raise error(f"{where} holds values of type {dtype}; expected numbers or text")
     header = Header(shape, dtype, fortran, offset)
     sound = min(shape, default=0) >= 0 and dtype.itemsize > 0
     if not sound or header.size != size - offset:
@@ -147,9 +145,11 @@ def read_member(
     """Read one array of a ``.npz`` file.
 
     Raises:
-        KinegraphError: As `read_header`.
+        KinegraphError: As `read_header`, or it is packed so that it could fill the memory.
     """
     member = f"{where}: '{info.filename}'"
+    check_packing(info, where, error)
+    check_ratio(info, where, error)
     with archive.open(info) as file:
         header = read_header(file, info.file_size, member, error=error)
         data = np.frombuffer(file.read(header.size), dtype=header.dtype)

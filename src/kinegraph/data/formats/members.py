@@ -6,6 +6,7 @@ archive that looks made to do harm is refused as a whole, a damaged file in it o
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,11 +14,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from kinegraph.data.arrays import ARCHIVE_ERRORS
+from kinegraph.data.archives import ARCHIVE_ERRORS, check_packing, check_place
+from kinegraph.data.limits import MAX_MEMBER_BYTES, MAX_RATIO
 from kinegraph.errors import ClipError, SourceError
-
-MAX_MEMBER_BYTES = 1 << 30  # one recording; the longest known one has 30 MB
-MAX_RATIO = 100  # how many times larger than its archive unpacked text may be; real ones reach 10
 
 
 @dataclass(frozen=True)
@@ -48,13 +47,12 @@ def open_members(source: Path, suffix: str) -> Iterator[list[Member]]:
         SourceError: The source does not exist, holds no such file, or is an unsafe archive.
     """
     if source.is_dir():
-        members = [
-            Member(file.relative_to(source).as_posix(), partial(_read_file, file))
-            for file in sorted(source.rglob(f"*{suffix}"))
-            if _is_wanted(file.relative_to(source).as_posix(), suffix) and file.is_file()
-        ]
+        paths = sorted(_walk(source, suffix), key=_by_folders)
+        members = [Member(path, partial(_read_file, source / path)) for path in paths]
         yield _some(members, source, suffix)
         return
+    if source.exists() and not source.is_file():
+        raise SourceError(f"'{source}' is a device or a pipe, expected a file or a folder")
     try:
         is_archive = zipfile.is_zipfile(source)
         archive = zipfile.ZipFile(source) if is_archive else None
@@ -80,6 +78,33 @@ def member_names(source: Path, suffix: str) -> list[str]:
         return []
 
 
+def _walk(source: Path, suffix: str) -> Iterator[str]:
+    """Yield the paths of the wanted files of a folder; links to folders are not followed.
+
+    Raises:
+        SourceError: A folder cannot be listed: what it holds would be missing silently.
+    """
+    try:
+        for folder, folders, names in os.walk(source, onerror=_refuse):
+            folders[:] = [each for each in folders if not each.startswith(".")]
+            for name in names:
+                file = Path(folder) / name
+                path = file.relative_to(source).as_posix()
+                # A pipe, a device or a link that leads nowhere is no recording.
+                if _is_wanted(path, suffix) and file.is_file():
+                    yield path
+    except OSError as error:
+        raise SourceError(f"'{error.filename}' cannot be read: {error.strerror}") from error
+
+
+def _refuse(error: OSError) -> None:
+    raise error
+
+
+def _by_folders(path: str) -> list[str]:
+    return path.split("/")
+
+
 def _archive_members(archive: zipfile.ZipFile, source: Path, suffix: str) -> list[Member]:
     infos = [info for info in archive.infolist() if not info.is_dir()]
     for info in infos:
@@ -97,16 +122,13 @@ def _archive_members(archive: zipfile.ZipFile, source: Path, suffix: str) -> lis
 
 
 def _check_member(info: zipfile.ZipInfo, source: Path) -> None:
-    name = info.orig_filename.replace("\\", "/")
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or name[1:2] == ":" or "\0" in name:
-        raise SourceError(f"'{source}' is refused: its member {name!r} points outside")
-    if info.flag_bits & 1:
-        raise SourceError(f"'{source}': its member {name!r} is encrypted; unpack it yourself")
+    where = f"'{source}'"
+    check_place(info.orig_filename, where, SourceError)
+    check_packing(info, where, SourceError)
     if info.file_size > MAX_MEMBER_BYTES:
         raise SourceError(
-            f"'{source}' is refused: its member {name!r} has {info.file_size:,} bytes, more than"
-            f" the {MAX_MEMBER_BYTES:,} that one recording may have"
+            f"{where} is refused: its member {info.filename!r} has {info.file_size:,} bytes, more"
+            f" than the {MAX_MEMBER_BYTES:,} that one recording may have"
         )
 
 

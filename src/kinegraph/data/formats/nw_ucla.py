@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -95,16 +96,22 @@ def read_member(member: Member) -> Clip:
 def _joints(skeletons: Any, where: str) -> NDArray[np.float64]:
     """Return (T, 20, 3) coordinates."""
     try:
-        joints = np.array(skeletons)  # no dtype: texts would become numbers and null become NaN
-    except ValueError as error:
+        numbers = chain.from_iterable(chain.from_iterable(skeletons))
+        types = set(map(type, numbers))
+    except TypeError as error:
+        raise ClipError(f"{where}: 'skeletons' are no frames of joints of coordinates") from error
+    # NumPy would read texts as numbers and null as NaN, or make every value as long as one text.
+    if not types <= {float, int}:
+        raise ClipError(f"{where}: its coordinates are not all numbers")
+    try:
+        joints = np.array(skeletons, dtype=np.float64)
+    except (ValueError, OverflowError) as error:
         raise ClipError(f"{where}: its frames or joints have different lengths") from error
     if joints.size == 0:
         raise ClipError(f"{where} is empty: it has no frames")
-    if joints.dtype.kind not in "fiu":
-        raise ClipError(f"{where}: its coordinates are not all numbers")
     if joints.ndim != 3 or joints.shape[1:] != (20, 3):
         raise ClipError(f"{where}: 'skeletons' has shape {joints.shape}, expected (T, 20, 3)")
-    return joints.astype(np.float64)
+    return joints
 
 
 def _numbers(stem: str, file_name: Any, where: str) -> tuple[int, ...]:

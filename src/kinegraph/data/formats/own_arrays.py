@@ -19,14 +19,14 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kinegraph.data.arrays import ARCHIVE_ERRORS, Header, read_header, read_member
+from kinegraph.data.archives import ARCHIVE_ERRORS, check_packing, check_ratio
+from kinegraph.data.arrays import Header, read_header, read_member
 from kinegraph.data.clip import UNKNOWN, Clip, Track
 from kinegraph.data.formats.recordings import Format, Lazy, Options, Recording, Recordings
+from kinegraph.data.limits import ALWAYS_BYTES, MAX_CLIP_BYTES, MAX_COLUMN_BYTES
 from kinegraph.errors import ClipError, LayoutError, SourceError, nearest
 from kinegraph.skeleton import Skeleton, layout_names, load_layout
 
-MAX_CLIP_BYTES = 1 << 31
-MAX_COLUMN_BYTES = 1 << 30
 MAX_CLASSES = 10_000  # of labels without class names; more are a mistake, not classes
 INTEGERS = ("frames", "subject", "camera", "setup", "replication", "split")
 KEYS = ("x", "label", "class_names", "name", "layout", *INTEGERS)
@@ -88,7 +88,7 @@ def open_arrays(source: Path, options: Options) -> Iterator[Recordings]:
             header = read_header(x, members["x"].file_size, f"{where}: 'x'", error=SourceError)
         except ARCHIVE_ERRORS as error:
             raise SourceError(f"{where} is not a readable .npz file: {error}") from error
-        _check_x(header, where)
+        _check_x(header, members["x"], where)
         skeleton = _skeleton(arrays.pop("layout", None), options.layout, header, where)
         columns = _columns(arrays, header.shape[0], source)
         yield Recordings(
@@ -108,8 +108,7 @@ def _members(archive: zipfile.ZipFile, where: str) -> dict[str, zipfile.ZipInfo]
         if key not in KEYS:
             hint = nearest(key, KEYS)
             raise SourceError(f"{where}: unknown array '{key}'{hint} (known: {', '.join(KEYS)})")
-        if info.flag_bits & 1:
-            raise SourceError(f"{where} is encrypted")
+        check_packing(info, where, SourceError)
         if key != "x" and info.file_size > MAX_COLUMN_BYTES:
             raise SourceError(f"{where}: '{key}' has {info.file_size:,} bytes, that cannot be")
     if "x" not in members:
@@ -117,7 +116,7 @@ def _members(archive: zipfile.ZipFile, where: str) -> dict[str, zipfile.ZipInfo]
     return members
 
 
-def _check_x(header: Header, where: str) -> None:
+def _check_x(header: Header, info: zipfile.ZipInfo, where: str) -> None:
     if len(header.shape) not in (4, 5) or header.dtype.kind not in "fiu":
         raise SourceError(
             f"{where}: 'x' is {header.dtype} of shape {header.shape}; expected numbers of shape"
@@ -131,6 +130,8 @@ def _check_x(header: Header, where: str) -> None:
             f"{where}: one clip of 'x' has {largest:,} bytes; expected at most {MAX_CLIP_BYTES:,}"
             " and rows that stand together (np.ascontiguousarray)"
         )
+    if largest > ALWAYS_BYTES:
+        check_ratio(info, where, SourceError)
 
 
 def _skeleton(stored: Any, asked: str | None, header: Header, where: str) -> Skeleton:
