@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import warnings
+
 import pytest
 import torch
 from hypothesis import given
@@ -94,3 +97,28 @@ def test_half_precision_is_summed_in_full() -> None:
     output = norm(x, torch.ones(4096))
     assert output.dtype == torch.float16
     assert output.isfinite().all()
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+@pytest.mark.parametrize("weighted", [False, True])
+def test_compiled_sums_are_as_precise_as_plain_ones(weighted: bool) -> None:
+    """Code that inductor makes for a CPU adds number after number; that must not show."""
+    random = torch.Generator().manual_seed(5)
+    x = torch.randn(64, 8, 32, 25, generator=random).contiguous(memory_format=torch.channels_last)
+    x, weight = x + 3, torch.randint(1, 4, (64,), generator=random).float() if weighted else None
+    factor = torch.rand(x.shape, generator=random) + 1  # their sums do not cancel
+
+    def gradients(dtype: torch.dtype, *, compiled: bool) -> list[torch.Tensor]:
+        norm = norm_of(8).to(dtype)
+        taken = x.to(dtype).detach().requires_grad_()
+        forward = torch.compile(norm) if compiled else norm
+        y = forward(taken, None if weight is None else weight.to(dtype), relu=True)
+        (y * factor.to(dtype)).sum().backward()
+        parts = (taken.grad, norm.weight.grad, norm.bias.grad, norm.running_mean, norm.running_var)
+        return [part.double() for part in parts if part is not None]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # inductor's own
+        found = gradients(torch.float32, compiled=True)
+    for one, other in zip(found, gradients(torch.float64, compiled=False), strict=True):
+        assert float((one - other).norm() / other.norm()) < 3e-7

@@ -165,8 +165,10 @@ def aggregate_reference(
         return torch.einsum("rkctv,rkuv->rctu", value, _rows(base.to(value.dtype), value))
     r = refinement
     related = torch.tanh(r.query[..., :, None] - r.key[..., None, :])  # (R, K, Q, U, V)
-    topology = torch.einsum("kcq,rkquv->rkcuv", r.expand.to(related.dtype), related)
-    topology = (topology + r.bias[..., None, None]) * r.alpha + base[:, :, None]
+    # alpha joins the small tensors: its gradient is then no sum over (R, K, C, U, V).
+    expand, bias = r.alpha * r.expand, r.alpha * r.bias
+    topology = torch.einsum("kcq,rkquv->rkcuv", expand.to(related.dtype), related)
+    topology = topology + (base[:, :, None] + bias[..., None, None])
     return torch.einsum("rkctv,rkcuv->rctu", value, topology.to(value.dtype))
 
 

@@ -114,6 +114,8 @@ def _torch_is_best(x: Tensor, norm: Norm) -> bool:
     if not norm.training:
         return norm.running is not None
     simple = norm.weight is None and norm.reduce is None and x.numel() > x.shape[1]
+    if plain.compiled_for_cpu(x):
+        return False
     # On CPUs its statistics of contiguous memory take several times as long as two sums.
     return simple and (x.device.type != "cpu" or not x.is_contiguous())
 

@@ -1,6 +1,8 @@
 """Batch norm by plain PyTorch operations: what kernels are compared with, and what CPUs do.
 
 On a CPU the statistics come from two sums, which take a fraction of the time of PyTorch's own.
+Code that is compiled for a CPU adds number after number where PyTorch adds in a tree; its sums are
+therefore taken in float64.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ Reduce = Callable[[Tensor], Tensor]
 
 def statistics(x: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Return mean, biased variance and count of x (R, C, ...), in float32 or better."""
-    dtype = torch.promote_types(x.dtype, torch.float32)
+    result = torch.promote_types(x.dtype, torch.float32)
+    dtype = torch.float64 if compiled_for_cpu(x) else result
     axes = [axis for axis in range(x.ndim) if axis != 1]
     positions = x[:, :1].numel()
     if weight is None:
@@ -28,7 +31,8 @@ def statistics(x: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor, Tensor
         divisor = count.clamp(min=LEAST)
         mean = x.sum(axes, dtype=dtype) / divisor
         parts = [_centred(x[rows], mean).square_().sum(axes) for rows in _parts(x)]
-        return mean, sum(parts, torch.zeros_like(mean)) / divisor, count
+        variance = sum(parts, torch.zeros_like(mean)) / divisor
+        return mean.to(result), variance.to(result), count.to(result)
     weight = _per_row(weight).to(dtype)  # (R, C or 1)
     count = weight.sum(0) * (positions // max(1, len(x)))
     divisor = count.clamp(min=LEAST)
@@ -38,7 +42,13 @@ def statistics(x: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor, Tensor
         for rows in _parts(x)
     ]
     variance = sum(parts, torch.zeros_like(mean)) / divisor
-    return mean, variance, count.squeeze(0) if weight.shape[1] == 1 else count
+    count = count.squeeze(0) if weight.shape[1] == 1 else count
+    return mean.to(result), variance.to(result), count.to(result)
+
+
+def compiled_for_cpu(x: Tensor) -> bool:
+    """Whether the code that computes with x is being compiled, for a CPU."""
+    return x.device.type == "cpu" and torch.compiler.is_compiling()
 
 
 def _parts(x: Tensor) -> list[slice]:
@@ -122,7 +132,10 @@ class PlainNorm(torch.autograd.Function):
         rate = torch.rsqrt(variance + epsilon)
         # Statistics of everything that is here and of nothing else: PyTorch's own formula.
         own = count is not None and weight is None and reduce is None
-        if x.numel() == 0:  # the formula would divide by the number of positions
+        own = own and not compiled_for_cpu(x)
+        if compiled_for_cpu(x):
+            dx, dscale, dshift = _backward_by_sums(arrived, x, mean, rate, scale)
+        elif x.numel() == 0:  # the formula would divide by the number of positions
             dx, dscale, dshift = arrived, torch.zeros_like(scale), torch.zeros_like(scale)
         else:
             dx, dscale, dshift = torch.ops.aten.native_batch_norm_backward(
@@ -136,6 +149,17 @@ class PlainNorm(torch.autograd.Function):
             dx, dscale, dshift, arrived if residual else None,
             None, None, None, None, None, None, None,
         )  # fmt: skip
+
+
+def _backward_by_sums(
+    arrived: Tensor, x: Tensor, mean: Tensor, rate: Tensor, scale: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of x through a fixed norm, of scale and of shift."""
+    axes = [axis for axis in range(x.ndim) if axis != 1]
+    gradient, spread = arrived.double(), _centred(x, mean).double()
+    dshift, dscale = gradient.sum(axes), (gradient * spread).sum(axes) * rate
+    dx = arrived * _column((scale * rate).to(arrived.dtype), x)
+    return dx, dscale.to(scale.dtype), dshift.to(scale.dtype)
 
 
 def _add_through_statistics(
