@@ -110,7 +110,7 @@ def test_one_frame_is_enough(tmp_path: Path) -> None:
         ({"skeletons": [[]]}, "is empty: it has no frames"),
         ({"skeletons": [[[1, 2, 3]] * 25]}, "has shape (1, 25, 3), expected (T, 20, 3)"),
         ({"skeletons": [[[1, 2]] * 20]}, "has shape (1, 20, 2), expected (T, 20, 3)"),
-        ({"skeletons": [[1, 2, 3]]}, "has shape (1, 3), expected (T, 20, 3)"),
+        ({"skeletons": [[1, 2, 3]]}, "no frames of joints of numbers, expected (T, 20, 3)"),
         ({"skeletons": [[[1, 2, 3]] * 20, [[1, 2, 3]] * 19]}, "different lengths"),
         ({"skeletons": [[["1", "2", "3"]] * 20]}, "not all numbers"),
         ({"skeletons": [[[1, 2, "x"]] * 20]}, "not all numbers"),

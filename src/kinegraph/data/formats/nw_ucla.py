@@ -99,13 +99,15 @@ def _joints(skeletons: Any, where: str) -> NDArray[np.float64]:
         numbers = chain.from_iterable(chain.from_iterable(skeletons))
         types = set(map(type, numbers))
     except TypeError as error:
-        raise ClipError(f"{where}: 'skeletons' are no frames of joints of coordinates") from error
+        raise ClipError(
+            f"{where}: 'skeletons' are no frames of joints of numbers, expected (T, 20, 3)"
+        ) from error
     # NumPy would read texts as numbers and null as NaN, or make every value as long as one text.
     if not types <= {float, int}:
         raise ClipError(f"{where}: its coordinates are not all numbers")
     try:
         joints = np.array(skeletons, dtype=np.float64)
-    except (ValueError, OverflowError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise ClipError(f"{where}: its frames or joints have different lengths") from error
     if joints.size == 0:
         raise ClipError(f"{where} is empty: it has no frames")
