@@ -103,7 +103,7 @@ def _joints(skeletons: Any, where: str) -> NDArray[np.float64]:
             f"{where}: 'skeletons' are no frames of joints of numbers, expected (T, 20, 3)"
         ) from error
     # NumPy would read texts as numbers and null as NaN, or make every value as long as one text.
-    if not types <= {float, int}:
+    if not isinstance(skeletons, list) or not types <= {float, int}:
         raise ClipError(f"{where}: its coordinates are not all numbers")
     try:
         joints = np.array(skeletons, dtype=np.float64)
