@@ -52,6 +52,7 @@ VERBS: dict[str, Verb] = {
         "list",
         bare=list_all,
     ),
+    "data fetch": Verb("download a data set, or say where to ask for it", "data_fetch"),
     "data import": Verb(
         "turn downloaded recordings into a store", "data", "ImportArguments", "run_import"
     ),

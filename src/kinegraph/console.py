@@ -89,8 +89,8 @@ class _Bar:
 class _Lines:
     """A plain line now and then; nothing for work of a few seconds."""
 
-    def __init__(self, description: str, total: int) -> None:
-        self._description, self._total = description, total
+    def __init__(self, description: str, total: int | None) -> None:
+        self._description, self._total = description, "?" if total is None else total
         self._last, self._told = time.monotonic(), 0
 
     def update(self, done: int, text: str = "") -> None:
@@ -100,8 +100,8 @@ class _Lines:
 
 
 @contextmanager
-def meter(description: str, total: int) -> Iterator[Meter]:
-    """Yield a meter: a bar on a terminal, a line now and then elsewhere."""
+def meter(description: str, total: int | None) -> Iterator[Meter]:
+    """Yield a meter: a bar on a terminal, a line now and then elsewhere; None is no known total."""
     if _helper or not sys.stderr.isatty():
         yield _Lines(description, total)
         return

@@ -36,6 +36,10 @@ class SourceError(KinegraphError):
     """Recordings cannot be read at all: no such source, an unknown form, an unsafe archive."""
 
 
+class FetchError(KinegraphError):
+    """A data set cannot be downloaded, or what came is not what was expected."""
+
+
 class SplitError(KinegraphError):
     """A split is unknown, or the clips of a store do not tell what its rule needs."""
 

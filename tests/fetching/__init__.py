@@ -1,0 +1,1 @@
+"""Tests of ``kinegraph data fetch`` against a web server of their own."""
