@@ -45,7 +45,7 @@ def test_every_verb_has_help(
     [
         (["trian"], "kinegraph: unknown verb 'trian'; nearest: 'train'; see kinegraph --help"),
         (["--quiet"], "kinegraph: unknown verb '--quiet'"),
-        (["data"], "kinegraph: data needs one more word: data import, data info, data check"),
+        (["data"], "kinegraph: data needs one more word: data fetch, data import, "),
         (["data", "imprt"], "unknown verb 'data imprt'; nearest: 'data import'"),
         (["list", "--plugin"], "kinegraph list: --plugin needs a Python file"),
         (["list", "--plugin=no.py"], "kinegraph list: plug-in 'no.py' does not exist"),
