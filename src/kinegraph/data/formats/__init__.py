@@ -11,9 +11,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kinegraph.data.clip import Clip, check_clip
+from kinegraph.data.formats.ctrgcn_npz import CTRGCN_NPZ
+from kinegraph.data.formats.kinetics import KINETICS
 from kinegraph.data.formats.nw_ucla import NW_UCLA
 from kinegraph.data.formats.own_arrays import ARRAYS
+from kinegraph.data.formats.part_files import AIMCLR_NPY, STGCN_NPY
+from kinegraph.data.formats.pku_mmd import PKU_MMD
+from kinegraph.data.formats.pyskl import PYSKL
 from kinegraph.data.formats.recordings import Format, Lazy, Options, Recording, Recordings
+from kinegraph.data.formats.sbu import SBU
+from kinegraph.data.formats.utd_mhad import UTD_MHAD
 from kinegraph.errors import SourceError, unknown
 from kinegraph.skeleton import Skeleton
 
@@ -22,7 +29,21 @@ __all__ = [
     "find_format", "open_recordings", "read_file",
 ]  # fmt: skip
 
-FORMATS: dict[str, Format] = {format_.name: format_ for format_ in (NW_UCLA, ARRAYS)}
+FORMATS: dict[str, Format] = {
+    format_.name: format_
+    for format_ in (
+        NW_UCLA,
+        KINETICS,
+        PKU_MMD,
+        UTD_MHAD,
+        SBU,
+        CTRGCN_NPZ,
+        STGCN_NPY,
+        AIMCLR_NPY,
+        PYSKL,
+        ARRAYS,
+    )
+}
 
 
 def find_format(name: str) -> Format:
