@@ -187,6 +187,18 @@ def test_a_dry_run_needs_no_recordings_and_touches_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_dry_run_says_which_recordings_it_would_take(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = words[words.index("--data.store") + 1]
+    assert main(["reproduce", "plan.yaml", "--dry-run"]) == 0
+    assert "recordings: none named yet; give --data.store STORE" in capsys.readouterr().err
+    assert main(["reproduce", "plan.yaml", "--dry-run", "--data.store", store]) == 0
+    assert f"recordings: {store}, " in capsys.readouterr().err
+    assert main(["reproduce", "plan.yaml", "--dry-run", "--data.store", "gone"]) == 2
+    assert "'gone' is not a store: it does not exist" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("further", "message"),
     [

@@ -89,9 +89,10 @@ def run(arguments: Arguments) -> int:
     at_once = _at_once(arguments.side_by_side)
     out = arguments.out or Path("runs") / f"reproduce-{plan.name.replace(':', '-')}"
     runs = expand(plan, seeds, overrides, out)
-    if arguments.dry_run:
-        return _show_plan(plan, runs, force=arguments.force, as_json=arguments.as_json)
     store = store or runs[0].recipe.data.store
+    if arguments.dry_run:
+        _check_store(plan, store)
+        return _show_plan(plan, runs, force=arguments.force, as_json=arguments.as_json)
     if not store:
         raise RecipeError(
             f"no recordings are named: give --data.store STORE, made by: {plan.prepare}"
@@ -108,6 +109,21 @@ def _split_overrides(arguments: Arguments) -> tuple[list[tuple[str, str]], str |
             raise RecipeError("--epochs and --training.epochs are the same; give one of them")
         overrides.append(("training.epochs", str(arguments.epochs)))
     return overrides, store
+
+
+def _check_store(plan: Plan, store: str | None) -> None:
+    """Say what recordings runs would take; one that is named has to be there.
+
+    Raises:
+        StoreError: There is no store of this name, or it is damaged.
+    """
+    from kinegraph.data.store import open_store
+
+    if store:
+        found = open_store(store)
+        remark(f"recordings: {found.path}, {len(found)} clips of {found.num_classes} classes")
+    else:
+        remark(f"recordings: none named yet; give --data.store STORE, made by: {plan.prepare}")
 
 
 def _at_once(word: str) -> int | None:

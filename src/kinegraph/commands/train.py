@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -108,7 +109,13 @@ def _finish(arguments: Arguments, path: Path, train: Callable[..., object]) -> i
             train(device=world.device, world=world)
         except Interrupted as stop:
             devices = spaced(arguments.device)
-            remark(f"{stop}; go on with: kinegraph train --resume {path}{devices}")
+            # Whoever called torchrun has to call it again, with its own words.
+            start = "torchrun ... -m kinegraph" if _under_torchrun() else "kinegraph"
+            remark(f"{stop}; go on with: {start} train --resume {path}{devices}")
             return 128 + stop.signal
     say(f"trained: {path}; next: kinegraph test {path}")
     return 0
+
+
+def _under_torchrun() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ

@@ -112,6 +112,7 @@ class CompiledForward:
         kind = kind_of(batches)
         self._kinds.add(kind)
         self._compiling = True
+        self._tell("compiling the forward pass; the first time this takes a minute or more")
         try:
             with unchanged(self._objective):
                 run()
