@@ -56,6 +56,7 @@ VERBS: dict[str, Verb] = {
     "data import": Verb(
         "turn downloaded recordings into a store", "data", "ImportArguments", "run_import"
     ),
+    "data export": Verb("write a store as files of the original programs", "data_export"),
     "data info": Verb("what a store holds", "data", "InfoArguments", "run_info"),
     "data check": Verb(
         "whether a store or a file is whole and plausible", "data", "CheckArguments", "run_check"
