@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import networks, ntu, tools, ucla
+from . import kinetics, networks, ntu, tools, ucla
 from .goldens import Check, Golden
 
 
@@ -57,6 +57,7 @@ FAMILIES = (
     Family("NW-UCLA feeder", "data_ucla_feeder", ucla.check_ucla_feeder, _every),
     Family("NW-UCLA from files", "nwucla_feeder_", ucla.check_ucla_feeder_from_files, _every),
     Family("ST-GCN data tools", "feeder_tools_stgcn", tools.check_stgcn_tools, _every),
+    Family("Kinetics feeder", "feeder_kinetics", kinetics.check_kinetics_feeder, _every),
     Family("ensembles", "ensemble", tools.check_ensemble, _every),
 )
 

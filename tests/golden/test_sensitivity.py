@@ -12,6 +12,7 @@ from torch import Tensor
 
 from kinegraph.backbones import ctrgcn, stgcn
 from kinegraph.backbones.ten_blocks import TenBlocks
+from kinegraph.data.formats import kinetics
 from kinegraph.transforms import augment, normalise, sampling
 from kinegraph.transforms.tracks import FixedTracks
 
@@ -122,6 +123,18 @@ def match_nobody(patch: Patch) -> None:
     patch.setattr(tools, "match_people", lambda poses, original: poses)
 
 
+def do_not_follow(patch: Patch) -> None:
+    patch.setattr(kinetics, "match_people", lambda poses: poses)
+
+
+def read_everybody(patch: Patch) -> None:
+    patch.setattr(kinetics, "PEOPLE_READ", 99)
+
+
+def first_people(patch: Patch) -> None:
+    patch.setattr(kinetics, "surest_people", lambda poses, people: poses[:, :people])
+
+
 def equal_weights(patch: Patch) -> None:
     patch.setattr(tools, "preset_weights", lambda name, streams: (1.0,) * len(streams))
 
@@ -173,6 +186,9 @@ BREAKAGES = [
     Breakage("NW-UCLA from files", "time reversed", output(reverse_time), ("test_joint",)),
     Breakage("ST-GCN data tools", "people unmatched", match_nobody, ("match_out",)),
     Breakage("ST-GCN data tools", "joints rolled", output(roll_joints), ("random_move_mt3",)),
+    Breakage("Kinetics feeder", "not followed", do_not_follow, ("match_vidA.json",)),
+    Breakage("Kinetics feeder", "all read", read_everybody, ("in5out5_vidA.json",)),
+    Breakage("Kinetics feeder", "unsorted", first_people, ("default_vidA.json",)),
     Breakage("ensembles", "equal weights", equal_weights, ("FR-Head|ntu/xsub|4 top1",)),
 ]  # fmt: skip
 

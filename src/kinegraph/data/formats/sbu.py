@@ -1,7 +1,7 @@
 """SBU Kinect Interaction: one text file per recording of two people, in five published folds.
 
 A row of ``skeleton_pos.txt`` is the number of the frame and 2 x 15 x 3 coordinates. Files lie in
-``sAAsBB/CC/RRR/``: the acting and the other person, class and repetition. The page offers one
+``sAAsBB/CC/RRR/``: the two people, class and repetition. The page offers one
 archive for each pair of people: a folder of those is read as well.
 
 Source: Yun et al., Two-person Interaction Detection Using Body-Pose Features (CVPR Workshops 2012).
@@ -56,7 +56,7 @@ class Place:
     Attributes:
         name: Name of the clip.
         pair: Folder of the two people, or empty.
-        numbers: Acting person, other person, class from 1, and repetition, or -1 for each.
+        numbers: First person, second person, class from 1, and repetition, or -1 for each.
     """
 
     name: str
@@ -106,7 +106,7 @@ def read_member(member: Member, place: Place) -> Clip:
         ClipError: It is no such recording, or its folder names no class.
     """
     where = f"'{member.path}'"
-    acting, other, action, repetition = place.numbers
+    first, second, action, repetition = place.numbers
     if action != UNKNOWN and not 1 <= action <= len(CLASSES):
         raise ClipError(f"{where}: its class is {action:02}, expected 01 to {len(CLASSES):02}")
     rows = read_table(member.read(), 1 + PEOPLE * JOINTS * 3, where, delimiter=",")
@@ -118,9 +118,9 @@ def read_member(member: Member, place: Place) -> Clip:
         tracks=tracks_where_seen(original_coordinates(stored)),
         frames=len(rows),
         label=UNKNOWN if action == UNKNOWN else action - 1,
-        subject=acting,
+        subject=first,
         replication=repetition,
-        extras={"fps": FRAMES_PER_SECOND} | ({"partner": other} if other != UNKNOWN else {}),
+        extras={"fps": FRAMES_PER_SECOND} | ({"partner": second} if second != UNKNOWN else {}),
     )
 
 
@@ -165,9 +165,9 @@ def _place(source: Path, member: Member) -> Place:
     found = PLACE.search(path.as_posix())
     if found is None:
         return Place(path.parent.name or member.stem, "", (UNKNOWN,) * 4)
-    acting, other, action, repetition = (int(number) for number in found.groups())
+    first, second, action, repetition = (int(number) for number in found.groups())
     pair = f"s{found[1]}s{found[2]}"
-    return Place(f"{pair}_{found[3]}_{found[4]}", pair, (acting, other, action, repetition))
+    return Place(f"{pair}_{found[3]}_{found[4]}", pair, (first, second, action, repetition))
 
 
 def matches_sbu(path: Path) -> bool:
