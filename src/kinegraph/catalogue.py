@@ -134,7 +134,7 @@ KINDS: dict[str, Callable[[], dict[str, str]]] = {
 TITLES = {
     "streams": "streams (--stream)",
     "splits": "splits (--data.split)",
-    "datasets": "data sets and formats (kinegraph data import)",
+    "datasets": "data sets and formats (kinegraph data import; to get them: kinegraph data fetch)",
     "recipes": "recipes (kinegraph train)",
     "presets": "ensemble presets (kinegraph ensemble --preset)",
 }

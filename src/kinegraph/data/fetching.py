@@ -219,7 +219,9 @@ def _download(url: str, path: Path, file: IO[bytes], patience: Patience) -> None
             size = _progress(url, state, file)[1]
             kept = f"; {size} bytes are kept, the same command goes on from there" if size else ""
             raise FetchError(f"'{url}': {cut}, {failures} times in a row{kept}")
-        time.sleep(min(max(cut.wait, patience.pause * 2 ** (failures - 1)), patience.longest))
+        pause = min(max(cut.wait, patience.pause * 2 ** (failures - 1)), patience.longest)
+        remark(f"{path.name}: {cut}; asking again in {pause:g} s")
+        time.sleep(pause)
 
 
 def _progress(url: str, state: Path, file: IO[bytes]) -> tuple[Version, int]:
