@@ -8,8 +8,8 @@ names back.
 
 The form cannot hold clips outside the split, empty frames at the end of a clip, extras, nor the
 subject, camera and setup of clips whose names do not tell. As in the original, the only person of a
-clip of NTU RGB+D 120 is repeated as the second one; in its files a clip of which the second body
-was merged into the first has zeros there instead, which a store does not remember.
+clip of NTU RGB+D 120 is repeated as the second one, unless the clip's extra ``bodies`` says that
+the sensor saw more of them, which became one person: then zeros stand there.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from kinegraph.data.export.writing import (
     dense,
     write_rows,
 )
+from kinegraph.data.formats.processed import BODIES, COPYING_CLASSES
 from kinegraph.data.row_order import original_rows
 from kinegraph.data.store import Store
 from kinegraph.errors import OutputError
 
-COPYING_CLASSES = 120  # of NTU RGB+D 120, the only set whose single persons are repeated
 SECOND = ("copy", "zeros")
 
 
@@ -88,7 +88,8 @@ def _rows(
     for row in rows:
         clip = store.clip(row)
         block = dense(clip, people, frames)  # (M, T, V, C)
-        if copy and people > 1 and [track.person for track in clip.tracks] == [0]:
+        alone = [track.person for track in clip.tracks] == [0] and people > 1
+        if copy and alone and not clip.extras.get(BODIES, 1) > 1:
             block[1] = block[0]
         yield block.transpose(1, 0, 2, 3).reshape(frames, -1)  # (T, M, V, C) -> (T, M*V*C)
 

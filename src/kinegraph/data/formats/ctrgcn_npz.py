@@ -7,7 +7,8 @@ file that is not compressed in any order, otherwise from the front. Clips have n
 as ``kinegraph data export`` writes them.
 
 Differs from the original: files of NTU RGB+D 120 repeat the only person of a clip as the second
-one. Such a copy is left out here; the clip has one person.
+one. Such a copy is left out here; the clip has one person. Where such a file has zeros instead, the
+original has put two bodies of the sensor together as one person: the clip's extra ``bodies`` is 2.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from numpy.typing import NDArray
 from kinegraph.data.clip import MAX_PERSONS, Clip
 from kinegraph.data.formats.dense_rows import Archive, DenseRows, open_npz
 from kinegraph.data.formats.processed import (
+    BODIES,
+    COPYING_CLASSES,
     check_labels,
     check_name,
     class_names_of,
@@ -65,13 +68,18 @@ def open_ctrgcn_npz(source: Path, options: Options) -> Iterator[Recordings]:
             raise SourceError(f"{archive.where}: x_train and x_test have rows of different lengths")
         skeleton = _skeleton(options.layout, shape[-1], archive.where)
         split = _split_name(source)
-        first = len(parts[0].labels)
+        first, copies = len(parts[0].labels), classes == COPYING_CLASSES
+
+        def recording(row: int) -> Recording:
+            part, own = parts[row >= first], row - first * (row >= first)
+            return Recording(part.names[own], partial(_clip, part, own, skeleton, copies))
+
         yield Recordings(
             skeleton=skeleton,
             class_names=_class_names(archive, skeleton, classes),
             items=Lazy(
                 sum(len(part.labels) for part in parts),
-                lambda row: _recording(parts[row >= first], row - first * (row >= first), skeleton),
+                recording,
             ),
             default_split=split,
             splits={split: {name: part.side for part in parts for name in part.names}},
@@ -144,19 +152,18 @@ def _split_name(source: Path) -> str:
     return next(found, next(by_name, "own"))
 
 
-def _recording(part: Part, row: int, skeleton: Skeleton) -> Recording:
-    return Recording(part.names[row], partial(_clip, part, row, skeleton))
-
-
-def _clip(part: Part, row: int, skeleton: Skeleton) -> Clip:
+def _clip(part: Part, row: int, skeleton: Skeleton, copies: bool) -> Clip:
     """Turn one row (T, M*V*C) into a clip without padding and without a copied person."""
     block = part.rows[row]
     joints = (skeleton.joint_count, skeleton.coordinates.channels)
     people = block.reshape(len(block), -1, *joints).transpose(1, 0, 2, 3)  # (M, T, V, C)
+    extras = {}
     if len(people) == 2 and np.array_equal(people[0], people[1]):
         people = people[:1]
+    elif copies and len(people) == 2 and not people[1].any():
+        extras[BODIES] = 2
     name = part.names[row]
-    return dense_clip(name, people, int(part.labels[row]), last_seen(people, name))
+    return dense_clip(name, people, int(part.labels[row]), last_seen(people, name), extras)
 
 
 def matches_ctrgcn_npz(path: Path) -> bool:

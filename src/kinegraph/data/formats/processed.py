@@ -8,7 +8,7 @@ kept.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any, NamedTuple
@@ -24,6 +24,8 @@ from kinegraph.skeleton import Skeleton, layout_names, load_layout
 MAX_CLASSES = 100_000
 NTU_NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
 NTU_CLASSES = (60, 120)
+COPYING_CLASSES = 120  # of NTU RGB+D 120, whose files repeat the only person as the second one
+BODIES = "bodies"  # extra of a clip: bodies that a sensor told apart, where fewer people are kept
 USUAL_LAYOUTS = {  # (joints, channels) -> the layout that files of the original programs have
     (25, 3): "ntu25",
     (18, 3): "openpose18",
@@ -79,7 +81,13 @@ def numbers_of(name: str) -> Numbers:
     return Numbers(*map(int, found.groups()[:4])) if found else Numbers()
 
 
-def dense_clip(name: str, people: NDArray[Any], label: int, frames: int) -> Clip:
+def dense_clip(
+    name: str,
+    people: NDArray[Any],
+    label: int,
+    frames: int,
+    extras: Mapping[str, float] | None = None,
+) -> Clip:
     """Turn (M, T, V, C) people, zero where nobody is, into a clip of ``frames`` frames."""
     numbers = numbers_of(name)
     return Clip(
@@ -91,6 +99,7 @@ def dense_clip(name: str, people: NDArray[Any], label: int, frames: int) -> Clip
         camera=numbers.camera,
         setup=numbers.setup,
         replication=numbers.replication,
+        extras=extras or {},
     )
 
 
