@@ -13,6 +13,7 @@ from pathlib import Path
 from kinegraph.data.clip import Clip, check_clip
 from kinegraph.data.formats.ctrgcn_npz import CTRGCN_NPZ
 from kinegraph.data.formats.kinetics import KINETICS
+from kinegraph.data.formats.ntu import NTU60_FORMAT, NTU120_FORMAT
 from kinegraph.data.formats.nw_ucla import NW_UCLA
 from kinegraph.data.formats.own_arrays import ARRAYS
 from kinegraph.data.formats.part_files import AIMCLR_NPY, STGCN_NPY
@@ -32,6 +33,8 @@ __all__ = [
 FORMATS: dict[str, Format] = {
     format_.name: format_
     for format_ in (
+        NTU60_FORMAT,
+        NTU120_FORMAT,
         NW_UCLA,
         KINETICS,
         PKU_MMD,

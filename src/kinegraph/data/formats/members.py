@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -19,7 +19,7 @@ from kinegraph.data.limits import MAX_MEMBER_BYTES, MAX_RATIO
 from kinegraph.errors import ClipError, SourceError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Member:
     """One file of a source.
 
@@ -38,18 +38,29 @@ class Member:
 
 
 @contextmanager
-def open_members(source: Path, suffix: str) -> Iterator[list[Member]]:
+def open_members(source: Path, suffix: str, *, archives: bool = False) -> Iterator[list[Member]]:
     """Yield the files of a folder or zip archive that end in ``suffix``, sorted by path.
 
     A single file that is no archive is a source of one member, whatever its suffix.
+
+    Args:
+        source: The folder, archive or file.
+        suffix: How the names of wanted files end.
+        archives: Whether a folder without such files, but with zip archives, is a source of what
+            all these archives hold.
 
     Raises:
         SourceError: The source does not exist, holds no such file, or is an unsafe archive.
     """
     if source.is_dir():
         paths = sorted(_walk(source, suffix), key=_by_folders)
-        members = [Member(path, partial(_read_file, source / path)) for path in paths]
-        yield _some(members, source, suffix)
+        members = [Member(path, partial(_read_file, source, path)) for path in paths]
+        zipped = sorted(source.glob("*.zip")) if archives and not members else []
+        with ExitStack() as stack:
+            for path in zipped:
+                inside = stack.enter_context(open_members(path, suffix))
+                members += [Member(f"{path.name}/{each.path}", each.read) for each in inside]
+            yield _some(members, source, suffix)
         return
     if source.exists() and not source.is_file():
         raise SourceError(f"'{source}' is a device or a pipe, expected a file or a folder")
@@ -69,32 +80,47 @@ def open_members(source: Path, suffix: str) -> Iterator[list[Member]]:
         raise SourceError(f"'{source}' does not exist")
 
 
-def member_names(source: Path, suffix: str) -> list[str]:
+def member_names(source: Path, suffix: str, *, archives: bool = False) -> list[str]:
     """Return the paths of the members, or nothing where they cannot be listed."""
     try:
-        with open_members(source, suffix) as members:
+        with open_members(source, suffix, archives=archives) as members:
             return [member.path for member in members]
     except SourceError:
         return []
 
 
 def _walk(source: Path, suffix: str) -> Iterator[str]:
-    """Yield the paths of the wanted files of a folder; links to folders are not followed.
+    """Yield the paths of the wanted files of a folder, also through links to other folders.
 
     Raises:
         SourceError: A folder cannot be listed: what it holds would be missing silently.
     """
+    known = {os.path.realpath(source)}  # a link may lead back to where it stands
     try:
-        for folder, folders, names in os.walk(source, onerror=_refuse):
-            folders[:] = [each for each in folders if not each.startswith(".")]
+        for folder, folders, names in os.walk(source, onerror=_refuse, followlinks=True):
+            folders[:] = [
+                each
+                for each in folders
+                if not _is_hidden(each) and _is_new(os.path.join(folder, each), known)
+            ]
+            inside = os.path.relpath(folder, source).replace(os.sep, "/")
+            beginning = "" if inside == "." else f"{inside}/"
             for name in names:
-                file = Path(folder) / name
-                path = file.relative_to(source).as_posix()
                 # A pipe, a device or a link that leads nowhere is no recording.
-                if _is_wanted(path, suffix) and file.is_file():
-                    yield path
+                if _is_wanted(name, suffix) and os.path.isfile(os.path.join(folder, name)):
+                    yield beginning + name
     except OSError as error:
         raise SourceError(f"'{error.filename}' cannot be read: {error.strerror}") from error
+
+
+def _is_new(folder: str, known: set[str]) -> bool:
+    """Whether a folder was not met before; only a link can lead to one that was."""
+    if not os.path.islink(folder):
+        return True
+    place = os.path.realpath(folder)
+    was_known = place in known
+    known.add(place)
+    return not was_known
 
 
 def _refuse(error: OSError) -> None:
@@ -134,9 +160,11 @@ def _check_member(info: zipfile.ZipInfo, source: Path) -> None:
 
 def _is_wanted(path: str, suffix: str) -> bool:
     """Leave out what macOS and editors put beside the recordings."""
-    parts = PurePosixPath(path).parts
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-    return path.endswith(suffix) and not hidden
+    return path.endswith(suffix) and not any(map(_is_hidden, path.split("/")))
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
 
 
 def _some(members: list[Member], source: Path, suffix: str) -> list[Member]:
@@ -151,7 +179,8 @@ def _path_of(info: zipfile.ZipInfo) -> str:
     return info.filename
 
 
-def _read_file(file: Path) -> bytes:
+def _read_file(source: Path, path: str = "") -> bytes:
+    file = source / path
     try:
         size = file.stat().st_size
         if size > MAX_MEMBER_BYTES:
