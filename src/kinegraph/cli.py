@@ -53,14 +53,10 @@ VERBS: dict[str, Verb] = {
         bare=list_all,
     ),
     "data fetch": Verb("download a data set, or say where to ask for it", "data_fetch"),
-    "data import": Verb(
-        "turn downloaded recordings into a store", "data", "ImportArguments", "run_import"
-    ),
+    "data import": Verb("turn downloaded recordings into a store", "data_import"),
     "data export": Verb("write a store as files of the original programs", "data_export"),
-    "data info": Verb("what a store holds", "data", "InfoArguments", "run_info"),
-    "data check": Verb(
-        "whether a store or a file is whole and plausible", "data", "CheckArguments", "run_check"
-    ),
+    "data info": Verb("what a store holds", "data_info"),
+    "data check": Verb("whether a store or a file is whole and plausible", "data_check"),
     "train": Verb("train a recipe on a store", "train"),
     "test": Verb("score the test clips and write a report", "test"),
     "ensemble": Verb("add the scores of several streams", "ensemble"),

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from kinegraph.data.clip import UNKNOWN
-from kinegraph.data.formats import Recording, Recordings, open_recordings
+from kinegraph.data.formats import Options, Recording, Recordings, open_recordings
 from kinegraph.data.store import open_store
 from kinegraph.data.store_writer import StoreWriter, check_place, create_store
 from kinegraph.errors import ClipError, SourceError, printable
@@ -51,6 +51,7 @@ def import_data(
     skip_bad: bool = False,
     force: bool = False,
     layout: str | None = None,
+    options: Options | None = None,
     dtype: str = "float32",
     progress: Progress | None = None,
 ) -> ImportReport:
@@ -62,7 +63,9 @@ def import_data(
         out: The store to be made.
         skip_bad: Leave out recordings that cannot be used; ``meta.json`` lists them.
         force: Replace a store that stands at ``out``.
-        layout: Name of the layout, where the format leaves it open.
+        layout: Name of the layout, where the format leaves it open; short for ``options``
+            that say nothing else.
+        options: What the user says about the source.
         dtype: Type of the coordinates in the store, ``float32`` or ``float16``.
         progress: Wraps the recordings to show how far it is; gets a description and their number.
 
@@ -74,9 +77,10 @@ def import_data(
     """
     started = time.monotonic()
     source, out = Path(source), Path(out)
+    options = Options(layout=layout) if options is None else options
     check_place(out, force=force)
     with (
-        open_recordings(source, format_name=format_name, layout=layout) as recordings,
+        open_recordings(source, format_name=format_name, options=options) as recordings,
         create_store(
             out,
             recordings.skeleton,

@@ -1,0 +1,91 @@
+"""``kinegraph data info``: what a store holds, as tables or as JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import tyro
+from pydantic import BaseModel, ConfigDict
+
+from kinegraph.console import console, say
+from kinegraph.data.inspection import describe_store
+from kinegraph.data.store import open_store
+
+
+class Arguments(BaseModel):
+    """Show what a store holds: classes, subjects, cameras, people, lengths, splits."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    store: tyro.conf.Positional[Path]
+    """Folder made by `kinegraph data import`."""
+
+    as_json: Annotated[bool, tyro.conf.arg(name="json")] = False
+    """Print JSON."""
+
+
+def run(arguments: Arguments) -> int:
+    """Describe a store."""
+    facts = describe_store(open_store(arguments.store))
+    if arguments.as_json:
+        say(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode())
+    else:
+        _show(facts)
+    return 0
+
+
+def _show(facts: dict[str, Any]) -> None:
+    """Print the facts of `describe_store` as tables."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    overview = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    overview.add_column(style="bold")
+    overview.add_column()
+    for name, text in _overview(facts).items():
+        overview.add_row(name, escape(text))
+    classes = Table(box=None, padding=(0, 2, 0, 0))
+    classes.add_column("label", justify="right")
+    classes.add_column("class")
+    classes.add_column("clips", justify="right")
+    for label, (name, count) in enumerate(facts["classes"].items()):
+        classes.add_row(str(label), escape(name), str(count))
+    splits = Table(box=None, padding=(0, 2, 0, 0))
+    splits.add_column("split that works")
+    splits.add_column("train", justify="right")
+    splits.add_column("test", justify="right")
+    for name, sizes in facts["splits"].items():
+        marked = f"{name} (default)" if name == facts["default_split"] else name
+        splits.add_row(escape(marked), str(sizes["train"]), str(sizes["test"]))
+    for table in (overview, classes, splits):
+        console().print(table)
+        console().print()
+    for left in facts["left_out"]:
+        say(f"left out {left['clip']}: {left['reason']}")
+
+
+def _overview(facts: dict[str, Any]) -> dict[str, str]:
+    lengths = ", ".join(f"{q} {n}" for q, n in facts["length_percentiles"].items())
+    persons = ", ".join(
+        f"{n} with {m} {'person' if m == '1' else 'people'}"
+        for m, n in facts["clips_by_persons"].items()
+    )
+    rows = {
+        "store": facts["store"],
+        "source": facts["source"],
+        "size": f"{facts['bytes'] / 1e6:.1f} MB, {facts['dtype']}",
+        "layout": f"{facts['layout']}: {facts['joints']} joints,"
+        f" {', '.join(facts['axes'])} in {facts['unit']}",
+        "clips": f"{facts['clips']} ({persons}), {facts['frames']} frames",
+        "lengths": f"{lengths} frames",
+    }
+    for kind in ("subjects", "cameras", "setups"):
+        if facts[kind]:
+            rows[kind] = f"{len(facts[kind])}: {', '.join(facts[kind])}"
+    if facts["unlabelled"]:
+        rows["unlabelled"] = f"{facts['unlabelled']} clips"
+    if facts["left_out"]:
+        rows["left out"] = f"{len(facts['left_out'])} recordings"
+    return rows
