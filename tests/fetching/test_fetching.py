@@ -492,6 +492,16 @@ def test_a_full_disk_is_said_before_anything_comes(
     assert names(path) == []
 
 
+def test_a_file_without_end_does_not_fill_the_disk(
+    site: Site, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.states_length = False
+    free = iter([10**9, *[1000] * 9])
+    monkeypatch.setattr(fetching, "LOOK_EVERY", 20_000)
+    monkeypatch.setattr(fetching.shutil, "disk_usage", lambda _: SimpleNamespace(free=next(free)))
+    assert "make room" in refused(site, path)
+
+
 def test_a_disk_that_refuses_is_no_cut_connection(
     site: Site, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,6 +29,7 @@ from kinegraph.errors import FetchError, OutputError
 from kinegraph.files import write_text
 
 MEGABYTE = 1_000_000
+LOOK_EVERY = 64 * MEGABYTE  # bytes after which room on the disk is looked at again
 DIGEST = re.compile(r"[0-9a-f]{64}")
 KINDS = {".zip": "zip archive", ".7z": "7z archive", ".pkl": "pickle"}
 BEGIN_7Z, BEGIN_PICKLE, END_PICKLE = b"7z\xbc\xaf\x27\x1c", b"\x80", b"."
@@ -247,7 +248,15 @@ def _begin(answer: Answer, path: Path, file: IO[bytes], state: Path) -> None:
         state.unlink(missing_ok=True)
         file.truncate(0)
         write_text(state, orjson.dumps(asdict(answer.version)).decode())
-    rest = (answer.version.length or 0) - answer.start
+    _check_room(path, (answer.version.length or 0) - answer.start)
+
+
+def _check_room(path: Path, rest: int) -> None:
+    """See whether the rest of a file fits on the disk.
+
+    Raises:
+        OutputError: It does not.
+    """
     free = shutil.disk_usage(path.parent).free
     if rest > free:
         raise OutputError(
@@ -260,13 +269,16 @@ def _store(answer: Answer, path: Path, file: IO[bytes]) -> None:
     """Write what arrives behind what is there, and show how far it is."""
     length, began = answer.version.length, time.monotonic()
     total = None if length is None else -(-length // MEGABYTE)
-    done = answer.start
+    done = looked = answer.start
     with meter(f"fetching {path.name} (MB)", total) as shown:
 
         def write(piece: bytes) -> None:
-            nonlocal done
+            nonlocal done, looked
             file.write(piece)
             done += len(piece)
+            if length is None and done - looked >= LOOK_EVERY:  # it may never end
+                looked = done
+                _check_room(path, LOOK_EVERY)
             rate = (done - answer.start) / max(time.monotonic() - began, 1e-6) / MEGABYTE
             shown.update(done // MEGABYTE, f"{rate:.1f} MB/s")
 
