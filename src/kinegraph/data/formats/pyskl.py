@@ -39,7 +39,7 @@ from kinegraph.skeleton import Skeleton
 
 MAX_FILE_BYTES = 1 << 34  # the largest published file, NTU RGB+D 120 in 2D, has about 3 GB
 MAX_LEVELS = 4  # of lists in lists: people, frames, joints, numbers
-MAX_NUMBERS = 1 << 26  # of one annotation in lists; an hour of two people takes 11 million
+MAX_NUMBERS = 1 << 22  # of one annotation in lists; ten minutes of two people take 3 million
 SIDES = {"train": 1, "training": 1, "val": 2, "valid": 2, "validation": 2, "test": 2, "testing": 2}
 SIDE = re.compile(rf"(?:^|(?<=_))({'|'.join(sorted(SIDES, key=len, reverse=True))})(?=_|\d|$)")
 KEYPOINT, SCORE = "keypoint", "keypoint_score"
@@ -74,7 +74,7 @@ def open_pyskl(source: Path, options: Options) -> Iterator[Recordings]:
     ]
     yield Recordings(
         skeleton=skeleton,
-        class_names=_class_names(content, skeleton, classes),
+        class_names=_class_names(content, skeleton, classes, where),
         items=Lazy(
             len(present),
             lambda row: Recording(
@@ -151,12 +151,12 @@ def _label(annotation: Annotation, where: str) -> int:
     return int(label)
 
 
-def _class_names(content: Any, skeleton: Skeleton, classes: int) -> tuple[str, ...]:
+def _class_names(content: Any, skeleton: Skeleton, classes: int, where: str) -> tuple[str, ...]:
     """Return the names that ``kinegraph data export`` adds, or what the layout suggests."""
     stored = content.get("class_names") if isinstance(content, dict) else None
     if isinstance(stored, list) and len(stored) >= classes:
         if not all(isinstance(name, str) for name in stored):
-            raise SourceError("a class name is no text")
+            raise SourceError(f"{where}: a class name is no text")
         return tuple(stored)
     return class_names_of(skeleton.name, classes)
 
@@ -215,7 +215,7 @@ def _check_lists(value: Any, where: str) -> None:
     """
     level = [value]
     for _ in range(MAX_LEVELS):
-        if not all(isinstance(each, list | tuple | np.ndarray) for each in level):
+        if not set(map(type, level)) <= {list, tuple, np.ndarray}:
             break
         if sum(map(len, level)) > MAX_NUMBERS:
             raise ClipError(f"{where} has more than {MAX_NUMBERS:,} numbers")

@@ -1,0 +1,1 @@
+"""Files of the original programs: read, written, and refused."""
