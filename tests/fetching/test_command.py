@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shlex
 import signal
 import subprocess
@@ -12,7 +13,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from kinegraph.cli import main
+from kinegraph.arguments import parse
+from kinegraph.cli import VERBS, find_verb, main
+from kinegraph.data.formats import FORMATS, Options
 from kinegraph.data.sources import DataSource, load_sources
 
 from .site import Site
@@ -98,6 +101,16 @@ def test_a_link_of_ones_own_leads_to_the_file_it_is_named_after(
     assert "x.zip' ends in none of the files of 'ntu120': nturgbd_skeletons_s001" in message
 
 
+def test_each_data_set_has_a_folder_of_its_own(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert fetch("sbu") == 0
+    assert "then: kinegraph data import sbu downloads/sbu --out sbu\n" in capsys.readouterr().out
+    assert fetch("nw-ucla", "--url", f"{site.address}/x") == 0
+    assert (tmp_path / "downloads" / "nw-ucla" / "all_sqe.zip").read_bytes() == site.content
+
+
 @pytest.mark.parametrize(("words", "said"), [
     (["nw-ulca"], "unknown data set 'nw-ulca'; nearest: 'nw-ucla'"),
     (["--force"], "name a data set"),
@@ -140,4 +153,10 @@ def test_sources_name_addresses_and_commands_that_work(name: str, tmp_path: Path
         if file.url:
             assert file.url.startswith("https://")
             assert urlsplit(file.url).path.endswith(f"/{file.name}")
-    assert shlex.split(source.next_command(tmp_path))[:3] == ["kinegraph", "data", "import"]
+    words = shlex.split(source.next_command(tmp_path))
+    assert words[:3] == ["kinegraph", "data", "import"]
+    verb, rest = find_verb(words[1:])
+    module = importlib.import_module(f"kinegraph.commands.{VERBS[verb].module}")
+    arguments = parse(verb, "", getattr(module, VERBS[verb].arguments), rest)
+    options = {key: getattr(arguments, key) for key in Options.__dataclass_fields__}
+    FORMATS[arguments.format].check(Options(**options))  # type: ignore[attr-defined]

@@ -26,8 +26,8 @@ class Arguments(BaseModel):
     name: Annotated[str | None, tyro.conf.Positional] = None
     """Data set, such as nw-ucla; by default all are listed."""
 
-    out: Path = Path("downloads")
-    """Folder for the downloaded files."""
+    out: Path | None = None
+    """Folder for the downloaded files; by default downloads/NAME."""
 
     url: str | None = None
     """Another address of the file: a mirror, or the link that you were given on request."""
@@ -52,12 +52,13 @@ def run(arguments: Arguments) -> int:
         show_all()
         return 0
     source = find_source(arguments.name)
+    folder = Path("downloads", source.name) if arguments.out is None else arguments.out
     if arguments.url is None and not source.direct:
         if arguments.sha256 or arguments.force:
             raise FetchError(f"'{source.name}' must be asked for on {source.page}; or give --url")
-        explain(source, arguments.out)
+        explain(source, folder)
         return 0
-    download(source, arguments)
+    download(source, folder, arguments)
     return 0
 
 
@@ -89,12 +90,12 @@ def explain(source: DataSource, folder: Path) -> None:
     say(f"with a link of your own: kinegraph data fetch {source.name} --url LINK")
 
 
-def download(source: DataSource, arguments: Arguments) -> None:
+def download(source: DataSource, folder: Path, arguments: Arguments) -> None:
     """Download the files of a data set, or the one that ``--url`` leads to."""
     files = source.files if arguments.url is None else (source.at(arguments.url),)
     remark(f"terms: {source.terms} ({source.page})")
     for file in files:
-        path = arguments.out / file.name
+        path = folder / file.name
         try:
             fetched = fetch_file(file.url, path, sha256=arguments.sha256, force=arguments.force)
         except KeyboardInterrupt:
@@ -102,6 +103,6 @@ def download(source: DataSource, arguments: Arguments) -> None:
             raise
         done = "fetched" if fetched.new else "is there, unchanged"
         say(f"{path} {done}: {fetched.size / 1e6:.1f} MB, sha256 {fetched.sha256}")
-    if missing := [each.name for each in source.files if not (arguments.out / each.name).exists()]:
+    if missing := [each.name for each in source.files if not (folder / each.name).exists()]:
         say(f"still to come: {', '.join(missing)}")
-    say(f"next: {source.next_command(arguments.out)}")
+    say(f"next: {source.next_command(folder)}")
