@@ -1,4 +1,4 @@
-"""``kinegraph data import | info | check`` as a user types them."""
+"""``kinegraph data import | info`` as a user types them."""
 
 from __future__ import annotations
 
@@ -120,47 +120,3 @@ def test_info_shows_the_store(store: Path, capsys: pytest.CaptureFixture[str]) -
     facts = json.loads(capsys.readouterr().out)
     assert facts["classes"]["donning"] == 4
     assert facts["splits"]["view3"] == {"train": 4, "test": 4}
-
-
-def test_check_passes_a_whole_store(
-    folder: Path, store: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["data", "check", str(store)]) == 0
-    assert capsys.readouterr().out == f"{store} is whole: 8 clips, none doubtful\n"
-    (folder / f"{NAMES[3]}.json").write_text(json.dumps({"skeletons": [[[1, 2, 3]] * 20]}))
-    words = ["data", "import", "nw-ucla", str(folder), "--out", str(store), "--force"]
-    assert main(words) == 0
-    capsys.readouterr()
-    assert main(["data", "check", str(store)]) == 0
-    assert capsys.readouterr().out == (
-        f"doubtful {NAMES[3]}: it has one frame\n{store} is whole: 8 clips, 1 doubtful\n"
-    )
-
-
-def test_check_finds_one_changed_bit(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = bytearray((store / "joints.npy").read_bytes())
-    data[-100] ^= 1
-    (store / "joints.npy").write_bytes(data)
-    assert "the checksum of joints.npy is not the one written" in refused(
-        capsys, "data", "check", store
-    )
-
-
-def test_check_reads_recordings_too(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["data", "check", str(folder / f"{NAMES[0]}.json")]) == 0
-    assert "is whole: 1 clip, " in capsys.readouterr().out
-    (folder / f"{NAMES[0]}.json").write_text(json.dumps({"skeletons": [[[1, 2, 3]] * 19]}))
-    message = refused(capsys, "data", "check", folder)
-    assert "1 of 8 recordings is bad" in message
-    assert "has shape (1, 19, 3), expected (T, 20, 3)" in message
-
-
-def test_check_limits_its_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    np.savez(tmp_path / "a.npz", x=np.ones((30, 1, 17, 3)), layout="coco17")
-    words = ["data", "check", str(tmp_path / "a.npz")]
-    assert main(words) == 0
-    shown = capsys.readouterr().out
-    assert shown.count("it has one frame") == 20
-    assert "... and 10 more; --all lists them" in shown
-    assert main([*words, "--all"]) == 0
-    assert capsys.readouterr().out.count("it has one frame") == 30

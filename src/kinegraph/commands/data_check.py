@@ -1,90 +1,183 @@
-"""``kinegraph data check``: whether a store or recordings are whole, and what is odd about them."""
+"""``kinegraph data check``: the doctor looks at a store or at recordings."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Annotated, Any
 
+import orjson
 import tyro
 from pydantic import BaseModel, ConfigDict
 
 from kinegraph.console import progress, remark, say
-from kinegraph.data.clip import check_clip
+from kinegraph.data.doctor import KINDS, Diagnosis, Finding, examine_recordings, examine_store
 from kinegraph.data.formats import open_recordings
-from kinegraph.data.inspection import doubts
-from kinegraph.data.store import Store, open_store
+from kinegraph.data.store import open_store
 from kinegraph.errors import ClipError
+from kinegraph.files import refuse_existing
 
-DOUBTS_SHOWN = 20
+SHOWN = 20  # findings that are listed without --all
+OF_A_KIND = 3  # findings of one kind among them
 
 
 class Arguments(BaseModel):
-    """Read everything and list doubtful clips; damage ends with exit code 2."""
+    """Read everything, say what is odd and what to do about it; damage ends with exit code 2."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     path: tyro.conf.Positional[Path]
     """A store, or recordings as `data import` and `predict` read them."""
 
+    format: str | None = None
+    """Form of the recordings, if it cannot be told from the files."""
+
     layout: str | None = None
     """Skeleton layout of recordings that do not name it."""
 
     all: bool = False
-    """List every doubtful clip, not only the first ones."""
+    """List every finding, not only the worst ones."""
+
+    as_json: Annotated[bool, tyro.conf.arg(name="json")] = False
+    """Print JSON: facts, findings, and one row for each clip."""
+
+    html: Path | None = None
+    """Also write a page with pictures of the worst clips."""
+
+    strict: bool = False
+    """End with exit code 1 if there are warnings or faults."""
+
+    force: bool = False
+    """Replace a page that is there already."""
 
 
 def run(arguments: Arguments) -> int:
-    """Verify a store or recordings and list what is doubtful."""
-    if arguments.path.is_dir() and (arguments.path / "meta.json").exists():
-        count, odd = _check_store(open_store(arguments.path))
-    else:
-        count, odd = _check_recordings(arguments.path, arguments.layout)
-    shown = odd if arguments.all else odd[:DOUBTS_SHOWN]
-    for name, doubt in shown:
-        say(f"doubtful {name}: {doubt}")
-    if len(odd) > len(shown):
-        say(f"... and {len(odd) - len(shown)} more; --all lists them")
-    clips = "1 clip" if count == 1 else f"{count} clips"
-    doubtful = len({name for name, _ in odd})
-    say(f"{arguments.path} is whole: {clips}, {doubtful or 'none'} doubtful")
-    return 0
-
-
-def _check_store(store: Store) -> tuple[int, list[tuple[str, str]]]:
-    """Compare checksums, then look at every clip.
+    """Examine a store or recordings, and say what is odd.
 
     Raises:
         StoreError: The store is damaged.
-        ClipError: A clip in it is not what a store may hold.
+        ClipError: Some recordings cannot be used.
+        OutputError: The page exists already or cannot be written.
     """
-    store.verify()
-    odd = []
-    for row in progress(range(len(store)), "checking", len(store)):
-        clip = store.clip(row)
-        check_clip(clip, store.skeleton, store.num_classes)
-        odd += [(clip.name, doubt) for doubt in doubts(clip, store.skeleton)]
-    return len(store), odd
+    if arguments.html is not None:
+        refuse_existing(arguments.html, force=arguments.force)
+    if arguments.path.is_dir() and (arguments.path / "meta.json").exists():
+        store = open_store(arguments.path)
+        store.verify()
+        return _report(arguments, examine_store(store, _progress))
+    source = open_recordings(arguments.path, format_name=arguments.format, layout=arguments.layout)
+    with source as recordings:
+        return _report(arguments, examine_recordings(recordings, _progress))
 
 
-def _check_recordings(path: Path, layout: str | None) -> tuple[int, list[tuple[str, str]]]:
-    """Read recordings without storing them.
+def _progress(rows: Iterable[int], description: str, total: int) -> Iterator[int]:
+    return progress(rows, description, total)
+
+
+def _report(arguments: Arguments, diagnosis: Diagnosis) -> int:
+    """Show a diagnosis in the ways that were asked for, and return the exit code.
 
     Raises:
-        ClipError: Some cannot be used.
+        ClipError: Some recordings cannot be used.
     """
-    odd, bad = [], []
-    with open_recordings(path, layout=layout) as recordings:
-        classes = len(recordings.class_names)
-        for item in progress(recordings.items, "checking", recordings.count):
-            try:
-                clip = item.read()
-                check_clip(clip, recordings.skeleton, classes or None)
-            except ClipError as error:
-                bad.append(str(error))
-                continue
-            odd += [(clip.name, doubt) for doubt in doubts(clip, recordings.skeleton)]
-        if bad:
-            for reason in bad[1:]:
-                remark(reason)
-            verb = "is" if len(bad) == 1 else "are"
-            raise ClipError(f"{len(bad)} of {recordings.count} recordings {verb} bad: {bad[0]}")
-        return recordings.count, odd
+    if arguments.as_json:
+        say(orjson.dumps(_plain(arguments.path, diagnosis), option=orjson.OPT_INDENT_2).decode())
+    else:
+        _show(arguments, diagnosis)
+    if arguments.html is not None:
+        from kinegraph.data.doctor.page import write_page
+
+        name = arguments.path.resolve().name
+        write_page(arguments.html, diagnosis, title=name, force=arguments.force)
+        remark(f"page: {arguments.html}")
+    if diagnosis.bad:
+        for reason in diagnosis.bad[1:]:
+            remark(reason)
+        verb = "is" if len(diagnosis.bad) == 1 else "are"
+        raise ClipError(
+            f"{len(diagnosis.bad)} of {diagnosis.count} recordings {verb} bad: {diagnosis.bad[0]}"
+        )
+    ledger = diagnosis.case.ledger
+    serious = any(KINDS[kind].severity != "note" for kind in ledger.kinds())
+    return int(arguments.strict and serious)
+
+
+def _show(arguments: Arguments, diagnosis: Diagnosis) -> None:
+    """Print findings, then each kind with its remedy, then the verdict."""
+    ledger = diagnosis.case.ledger
+    listed = list(ledger) if arguments.all else _worst(diagnosis)
+    for finding in listed:
+        about = f" {finding.clip}" if finding.clip else ""
+        say(f"{finding.severity}{about}: {finding.text}")
+    total = sum(ledger.counts.values())
+    if total > len(listed):
+        say(f"... and {total - len(listed)} more; --all lists them")
+    width = max((len(kind) for kind in ledger.kinds()), default=0)
+    for kind in ledger.kinds():
+        about = f"{KINDS[kind].title}: {KINDS[kind].remedy}"
+        say(f"{ledger.counts[kind]:>7} {kind:<{width}}  {about}")
+    if not diagnosis.bad:
+        say(_verdict(arguments.path, diagnosis))
+
+
+def _worst(diagnosis: Diagnosis) -> list[Finding]:
+    """Return the worst findings, a few of each kind."""
+    chosen: list[Finding] = []
+    kinds: Counter[str] = Counter()
+    for finding in diagnosis.case.ledger:
+        kinds[finding.kind] += 1
+        if kinds[finding.kind] <= OF_A_KIND:
+            chosen.append(finding)
+    return chosen[:SHOWN]
+
+
+def _verdict(path: Path, diagnosis: Diagnosis) -> str:
+    """Word what was looked at, what the bodies are like, and how many clips are doubtful."""
+    ledger, facts = diagnosis.case.ledger, diagnosis.facts()
+    clips = "1 clip" if diagnosis.count == 1 else f"{diagnosis.count} clips"
+    people = "/".join(facts["clips_by_persons"])
+    words = [f"{facts['frames']} frames of {people} {'person' if people == '1' else 'people'}"]
+    if "body_size" in facts:
+        words.append(f"bodies of {facts['body_size']:.3g} ({facts['probable_unit']})")
+    if "probable_up" in facts:
+        words.append(f"{facts['probable_up']} up")
+    if "bone_variation" in facts:
+        words.append(f"bones vary by {100 * facts['bone_variation']:.0f} %")
+    doubtful = ledger.clips("fault", "warning")
+    noted = ledger.clips("fault", "warning", "note") - doubtful
+    notes = f", {noted} with notes" if noted else ""
+    return (
+        f"{path}: {', '.join(words)}\n"
+        f"{path} is whole: {clips}, {doubtful or 'none'} doubtful{notes}"
+    )
+
+
+def _plain(path: Path, diagnosis: Diagnosis) -> dict[str, Any]:
+    """Return a diagnosis as plain data, ready for JSON."""
+    return {
+        "path": str(path),
+        "facts": diagnosis.facts(),
+        "kinds": {
+            kind: {
+                "severity": KINDS[kind].severity,
+                "count": diagnosis.case.ledger.counts[kind],
+                "title": KINDS[kind].title,
+                "remedy": KINDS[kind].remedy,
+            }
+            for kind in diagnosis.case.ledger.kinds()
+        },
+        "findings": [
+            {
+                "kind": finding.kind,
+                "severity": finding.severity,
+                "clip": finding.clip,
+                "others": list(finding.others),
+                "frames": list(finding.frames),
+                "text": finding.text,
+                "remedy": finding.remedy,
+            }
+            for finding in diagnosis.findings
+        ],
+        "clips": list(diagnosis.clips()),
+    }
