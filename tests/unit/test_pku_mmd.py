@@ -143,6 +143,8 @@ def test_whoever_does_not_train_validates(root: Path, tmp_path: Path) -> None:
 
 
 def test_no_rule_of_another_set_stands_in_for_an_unknown_split(root: Path, tmp_path: Path) -> None:
+    write(root / "Skeleton" / "A01N06-L.txt", frames())  # a subject who tests by NTU's rule
+    (root / "Train_Label_PKU_final" / "A01N06-L.txt").write_text(ROWS)
     import_data("pku-mmd", root, tmp_path / "store")
     store = open_store(tmp_path / "store")
     assert store.default_split == "xview"  # left view tests, as the camera rule has it
