@@ -45,14 +45,15 @@ def write_npz(
     rows = np.stack([padded(joints, 8) for joints in clips(copies=classes == 120)])
     rows = rows.transpose(0, 2, 1, 3, 4).reshape(4, 8, 150)  # (N, M, T, V, C) -> (N, T, M*V*C)
     one_hot = np.eye(classes)[list(LABELS)]
-    arrays = {
+    arrays: dict[str, Any] = {
         "x_train": rows[:3],
         "y_train": one_hot[:3],
         "x_test": rows[3:],
         "y_test": one_hot[3:],
     }
     arrays = {key: value for key, value in {**arrays, **changes}.items() if value is not None}
-    (np.savez_compressed if packed else np.savez)(file, **arrays)
+    save: Any = np.savez_compressed if packed else np.savez
+    save(file, **arrays)
     return arrays
 
 

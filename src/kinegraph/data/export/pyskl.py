@@ -78,7 +78,9 @@ def _key(split: str, side: str) -> str:
     if split == "own":
         return side
     number = split.removeprefix("split")
-    return f"{side}{number}" if number != split and number.isdigit() else f"{split}_{side}"
+    if number != split and number.isdigit():
+        return f"{'train' if side == 'train' else 'test'}{number}"
+    return f"{split}_{side}"
 
 
 def _items(store: Store, rows: Iterator[int], dtype: str) -> Iterator[dict[str, Any]]:
