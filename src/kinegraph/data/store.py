@@ -7,7 +7,6 @@ holds the frames of all tracks one after the other.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +25,7 @@ from kinegraph.data.store_writer import (
     clip_fields,
     create_store,
 )
+from kinegraph.data.verifying import verify_store
 from kinegraph.errors import LayoutError, StoreError, nearest
 from kinegraph.skeleton import Skeleton
 
@@ -34,6 +34,7 @@ __all__ = [
 ]  # fmt: skip
 
 TRACK_NAMES = ("clip", "person", "first", "length", "offset")
+SHARD_FIELDS = ("number", "of", "begin", "end", "recordings")
 META_FIELDS: dict[str, type] = {
     "skeleton": dict,
     "source": str,
@@ -46,7 +47,10 @@ META_FIELDS: dict[str, type] = {
     "rows": int,
     "dtype": str,
     "left_out": list,
+    "missing": list,
+    "provenance": dict,
     "checksums": dict,
+    "further_checksums": dict,
 }
 
 
@@ -64,6 +68,8 @@ class Store:
         meta: What ``meta.json`` says.
     """
 
+    track_starts: NDArray[np.int64]
+
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         self.meta = _read_meta(self.path)
@@ -79,7 +85,6 @@ class Store:
         self._check_shapes()
         self._check_tracks()
         self._check_labels()
-        self.track_starts = np.searchsorted(self.tracks["clip"], np.arange(len(self.clips) + 1))
 
     def _check_shapes(self) -> None:
         shape = (
@@ -100,12 +105,22 @@ class Store:
 
     def _check_tracks(self) -> None:
         """Check that tracks lie in ``joints.npy`` and in their clips, ordered, none left out."""
-        clip, person, first, length, offset = (self.tracks[n] for n in TRACK_NAMES)
-        if len(clip) == 0 or clip[0] != 0 or clip[-1] != len(self.clips) - 1:
+        clips = len(self.clips)
+        # Columns that stand together: each is gone through several times.
+        clip, person, first, length, offset = (
+            np.ascontiguousarray(self.tracks[name]) for name in TRACK_NAMES
+        )
+        if len(clip) == 0 and clips == 0 and self.shard is not None:
+            self.track_starts = np.zeros(1, dtype=np.int64)
+            return
+        if len(clip) == 0 or clip[0] != 0 or clip[-1] != clips - 1:
             self._fail("tracks.npy does not speak of the clips of clips.npy")
-        steps, persons = np.diff(clip), np.diff(person)
-        if not np.isin(steps, (0, 1)).all() or np.any(persons[steps == 0] <= 0):
+        steps = np.diff(clip)
+        wrong = (steps < 0) | (steps > 1) | ((steps == 0) & (person[1:] <= person[:-1]))
+        if wrong.any():
             self._fail("tracks.npy is not ordered by clip and person")
+        # Every clip has a track, so the rows where a new one begins are all their starts.
+        self.track_starts = np.concatenate(([0], np.flatnonzero(steps) + 1, [len(clip)]))
         inside = (person >= 0) & (person < MAX_PERSONS) & (first >= 0) & (length >= 1)
         inside &= (offset >= 0) & (offset <= len(self.joints) - length.astype(np.int64))
         inside &= first.astype(np.int64) + length <= self.clips["frames"][clip]
@@ -115,9 +130,10 @@ class Store:
 
     def _check_labels(self) -> None:
         classes = len(self.class_names)
-        if self.clips["label"].max() >= classes or self.clips["label"].min() < UNKNOWN:
+        label = self.clips["label"]
+        if label.max(initial=UNKNOWN) >= classes or label.min(initial=UNKNOWN) < UNKNOWN:
             self._fail(f"clips.npy has labels outside the {classes} classes")
-        if any(self.clips[name].min() < UNKNOWN for name in NUMBERS):
+        if any(self.clips[name].min(initial=UNKNOWN) < UNKNOWN for name in NUMBERS):
             self._fail(f"clips.npy has numbers below {UNKNOWN}")
 
     def _fail(self, complaint: str) -> None:
@@ -138,6 +154,12 @@ class Store:
         return len(self.class_names)
 
     @property
+    def shard(self) -> dict[str, int] | None:
+        """Which share of a source the store holds: number, of, begin, end, recordings; or None."""
+        shard: dict[str, int] | None = self.meta.get("shard")
+        return shard
+
+    @property
     def default_split(self) -> str:
         """The split to use when a recipe names none; empty if the source has none."""
         return str(self.meta["default_split"])
@@ -145,12 +167,12 @@ class Store:
     @property
     def max_persons(self) -> int:
         """The number of person slots that the clips of this store use."""
-        return int(self.tracks["person"].max()) + 1
+        return int(self.tracks["person"].max(initial=-1)) + 1
 
     @property
     def max_frames(self) -> int:
         """Length of the longest clip in frames."""
-        return int(self.clips["frames"].max())
+        return int(self.clips["frames"].max(initial=0))
 
     def find(self, name: str) -> int:
         """Return the row of a clip.
@@ -218,22 +240,9 @@ class Store:
         """Read everything and compare it with the checksums.
 
         Raises:
-            StoreError: A file is not what was written.
+            StoreError: A file is not what was written; the message names all of them.
         """
-        joints = hashlib.sha256()
-        for begin in range(0, len(self.joints), 65536):
-            joints.update(np.ascontiguousarray(self.joints[begin : begin + 65536]).tobytes())
-        found = {
-            "joints": joints.hexdigest(),
-            "clips": hashlib.sha256(self.clips.tobytes()).hexdigest(),
-            "tracks": hashlib.sha256(self.tracks.tobytes()).hexdigest(),
-        }
-        for name, digest in found.items():
-            if digest != self.meta["checksums"].get(name):
-                self._fail(f"the checksum of {name}.npy is not the one written")
-        # Archives carry checksums of their own, which are compared when they are read.
-        self._read_archive("splits")
-        self._read_archive("extras")
+        verify_store(self.path)
 
 
 def open_store(path: Path | str) -> Store:
@@ -268,6 +277,18 @@ def _read_meta(path: Path) -> dict[str, Any]:
     wrong = sorted(
         name for name, kind in META_FIELDS.items() if not isinstance(meta.get(name), kind)
     )
+    if meta.get("shard") is not None and not is_shard(meta["shard"]):
+        wrong.append("shard")
     if wrong:
         raise StoreError(f"store '{path}': meta.json lacks a sound {', '.join(wrong)}")
     return meta
+
+
+def is_shard(fields: Any) -> bool:
+    """Whether a value read from ``meta.json`` says which share of a source a store holds."""
+    if not isinstance(fields, dict) or set(fields) != set(SHARD_FIELDS):
+        return False
+    number, of, begin, end, recordings = (fields[name] for name in SHARD_FIELDS)
+    if not all(type(value) is int for value in fields.values()):
+        return False
+    return bool(1 <= number <= of and 0 <= begin <= end <= recordings)
