@@ -28,7 +28,7 @@ from kinegraph.data.formats.members import Member, open_members
 from kinegraph.data.formats.recordings import Format, Lazy, Options, Recording, Recordings
 from kinegraph.data.formats.seen_people import tracks_where_seen
 from kinegraph.data.pose_matching import Poses, match_people
-from kinegraph.errors import ClipError, LayoutError, SourceError
+from kinegraph.errors import ClipError, LayoutError, SourceError, shown
 from kinegraph.skeleton import load_layout
 
 LAYOUT = "openpose18"
@@ -191,7 +191,8 @@ def _frame(frame: Any, where: str) -> tuple[int, list[Any]]:
     index = frame.get("frame_index")
     if type(index) is not int or not 0 <= index < MAX_FRAMES:
         raise ClipError(
-            f"{where}: a frame_index is {index!r:.40}, expected a number from 0 to {MAX_FRAMES - 1}"
+            f"{where}: a frame_index is {shown(index)}, expected a number from 0 to"
+            f" {MAX_FRAMES - 1}"
         )
     return index, frame["skeleton"]
 
@@ -217,7 +218,7 @@ def _label(member: Member, fields: dict[str, Any], labels: Labels, where: str) -
     for key, told in (("label_index", entry.label), ("label", labels.class_names[entry.label])):
         if key in fields and fields[key] != told:
             raise ClipError(
-                f"{where}: its {key} is {fields[key]!r:.60}, but the label file says {told!r};"
+                f"{where}: its {key} is {shown(fields[key])}, but the label file says {told!r};"
                 " is it the label file of these recordings?"
             )
     return entry.label
@@ -304,5 +305,5 @@ KINETICS = Format(
     matches=matches_kinetics,
     open=open_kinetics,
     looks="JSON files with frame_index",
-    choices={"labels": (), "people": (), "matching": ("False", "True"), "part": PARTS},
+    choices={"labels": (), "people": (), "matching": (), "part": PARTS},
 )
