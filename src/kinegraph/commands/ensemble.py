@@ -14,10 +14,11 @@ from rich.table import Table
 
 from kinegraph.console import console, say
 from kinegraph.data.store import Store, open_store
-from kinegraph.errors import OutputError, RecipeError
+from kinegraph.errors import OutputError, RecipeError, ScoreError, nearest
 from kinegraph.evaluation.ensemble import Ensemble, build_ensemble
 from kinegraph.evaluation.matching import with_labels_of
 from kinegraph.evaluation.metrics import Summary
+from kinegraph.evaluation.orders import ORDERS, protocol_order
 from kinegraph.evaluation.presets import assumed_streams, find_preset, preset_weights
 from kinegraph.evaluation.scores import Scores, load_scores, read_order, save_scores
 from kinegraph.evaluation.tuning import Tuning, tune_on_other_clips
@@ -62,10 +63,12 @@ class Arguments(BaseModel):
     tune_on_reported: bool = False
     """Allow the tuning clips to be among the reported ones; the result then says so."""
 
-    order: Path | None = None
-    """Clip names, one per line, for score files that number their clips."""
+    order: str | None = None
+    """Clip names, one per line, for score files that number their clips; or ntu60-xsub,
+    ntu60-xview, ntu120-xsub or ntu120-xset for those of the original programs, whose clips are then
+    found in --data.store (with -train for scores of training clips)."""
 
-    tune_order: Path | None = None
+    tune_order: str | None = None
     """Likewise for the files of --tune-on."""
 
     data: DataArguments = DataArguments()
@@ -93,8 +96,8 @@ def run(arguments: Arguments) -> int:
         KinegraphError: The files or options do not fit together.
     """
     _check(arguments)
-    order = read_order(arguments.order) if arguments.order else None
     store = open_store(arguments.data.store) if arguments.data.store else None
+    order = _order(arguments.order, store)
     members = [_load(path, arguments.split, order, store) for path in arguments.members]
     members, notes = _with_streams(arguments, members)
     chosen = _weights(arguments, members, store)
@@ -242,6 +245,24 @@ def is_untested_run(path: Path) -> bool:
     return (path / "recipe.yaml").is_file() and not any((path / "scores").glob("*.npz"))
 
 
+def _order(order: str | None, store: Store | None) -> Order:
+    """Return the clip name of each number: from a file, or from the store and a known protocol."""
+    if order is None:
+        return None
+    if order in ORDERS:
+        if store is None:
+            raise ScoreError(
+                f"--order {order} finds the names of the clips in a store: give --data.store STORE"
+            )
+        return protocol_order(order, store)
+    if not Path(order).exists():
+        hint = nearest(order, ORDERS)
+        raise ScoreError(
+            f"order file '{order}': there is none{hint}; known orders: {', '.join(ORDERS)}"
+        )
+    return read_order(order)
+
+
 def _load(path: Path, split: str | None, order: Order, store: Store | None) -> Scores:
     if is_untested_run(path):
         from kinegraph.evaluation.testing import score_run
@@ -272,7 +293,7 @@ def _weights(arguments: Arguments, members: list[Scores], store: Store | None) -
         weights = preset_weights(arguments.preset, [member.stream for member in members])
         return Tuning(weights, f"weights of preset {arguments.preset}")
     if arguments.weights == ("auto",):
-        tune_order = read_order(arguments.tune_order) if arguments.tune_order else None
+        tune_order = _order(arguments.tune_order, store)
         tuning = [_load(path, None, tune_order, store) for path in arguments.tune_on or ()]
         return tune_on_other_clips(
             members, tuning or members, allow_reported=arguments.tune_on_reported

@@ -63,17 +63,22 @@ class Body:
         return self.start + len(self.joints) - 1
 
 
+def check_seen(sightings: Sightings) -> None:
+    """Raise ClipError if no frame has a body."""
+    if len(sightings.ids) == 0:
+        raise ClipError(
+            f"nobody is seen in any of its {len(sightings.counts)} frames; leave such recordings"
+            " out with --skip-bad"
+        )
+
+
 def follow_bodies(sightings: Sightings) -> list[Body]:
     """Return the bodies in the order of their first appearance.
 
     Raises:
         ClipError: No frame has a body, or a frame has the same body twice.
     """
-    if len(sightings.ids) == 0:
-        raise ClipError(
-            f"nobody is seen in any of its {len(sightings.counts)} frames; leave such recordings"
-            " out with --skip-bad"
-        )
+    check_seen(sightings)
     frames = sightings.frames
     renumbered = np.cumsum(sightings.counts > 0) - 1  # frames without a body do not count
     if np.all(sightings.ids == sightings.ids[0]):

@@ -21,7 +21,7 @@ from kinegraph.data.cleaning import CLEANINGS, Cleaning
 from kinegraph.data.clip import UNKNOWN, Clip
 from kinegraph.data.formats.members import Member, member_names, open_members
 from kinegraph.data.formats.ntu_text import BODY_FIELDS, JOINT_FIELDS, read_skeleton
-from kinegraph.data.formats.processed import NTU_NAME, ntu_class_names, numbers_of
+from kinegraph.data.formats.processed import BODIES, NTU_NAME, ntu_class_names, numbers_of
 from kinegraph.data.formats.recordings import Format, Lazy, Options, Recording, Recordings
 from kinegraph.data.formats.seen_people import tracks_where_seen
 from kinegraph.errors import ClipError, LayoutError, SourceError
@@ -110,15 +110,19 @@ def read_member(member: Member, cleaning: Cleaning) -> Clip:
         raise ClipError(f"{where}: {error}") from error
     found = NTU_NAME.fullmatch(member.stem)
     numbers = numbers_of(member.stem)
+    tracks = tracks_where_seen(people)
     return Clip(
         name=member.stem,
-        tracks=tracks_where_seen(people),
+        tracks=tracks,
         frames=people.shape[1],
         label=int(found[5]) - 1 if found else UNKNOWN,
         subject=numbers.subject,
         camera=numbers.camera,
         setup=numbers.setup,
         replication=numbers.replication,
+        # Where two places are there, but all tracks went to the first one, the published files of
+        # NTU RGB+D 120 do not repeat the person in the second.
+        extras={BODIES: len(people)} if len(tracks) < len(people) else {},
     )
 
 

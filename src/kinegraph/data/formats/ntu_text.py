@@ -28,6 +28,7 @@ JOINT_FIELDS = 12
 BODY_WORDS = BODY_FIELDS + 1 + JOINTS * JOINT_FIELDS  # all words of one body in one frame
 MAX_BYTES = 1 << 26  # four hours of one body would not fit; the longest published one has 2 MB
 LARGEST_ID = np.iinfo(np.int64).max
+LARGEST_NUMBER = float(np.finfo(np.float32).max)
 SHOWN = 40  # characters of a bad line that a message quotes
 
 # Where, among the words of a body, x, y and z of every joint stand: (75,).
@@ -179,7 +180,7 @@ class _Lines:
                 value = math.nan if b"_" in text else float(text)  # Python alone reads 1_0 as 10
             except ValueError:
                 value = math.nan
-            if not abs(value) <= np.finfo(np.float32).max:
+            if not abs(value) <= LARGEST_NUMBER:
                 raise self.bad(f"says '{_shown(text)}', expected a coordinate in metres")
             values.append(value)
         return values
