@@ -8,16 +8,24 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+LONGEST_MESSAGE = 2000  # characters; names in a damaged file can be as long as the file
+LARGEST_SHOWN = 10**30  # whole numbers up to here are written out
+
 
 class KinegraphError(Exception):
     """Base of all errors that a user can cause and repair.
 
     The message is one line of printable characters, whatever the names in it: file names may hold
-    line ends, terminal controls and bytes that are no text; they are shown escaped.
+    line ends, terminal controls and bytes that are no text; they are shown escaped. The middle of
+    one that is far too long is left out.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(printable(message))
+        message = printable(message)
+        if len(message) > LONGEST_MESSAGE:
+            end = LONGEST_MESSAGE // 4
+            message = f"{message[: LONGEST_MESSAGE - end - 5]} ... {message[-end:]}"
+        super().__init__(message)
 
 
 class RecipeError(KinegraphError):
@@ -69,6 +77,21 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def shown(value: object, length: int = 40) -> str:
+    """Show a value from a file in a few characters, whatever it is.
+
+    Writing out a list that is nested deeply, or that holds another one many times, would take for
+    ever, and Python refuses to write out numbers of thousands of digits.
+    """
+    if isinstance(value, str | bytes):
+        return repr(value[:length]) + ("..." if len(value) > length else "")
+    if value is None or isinstance(value, bool | float):
+        return repr(value)
+    if isinstance(value, int) and abs(value) < LARGEST_SHOWN:
+        return repr(value)
+    return f"a value of type {type(value).__name__}"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from kinegraph.data.formats.members import Member
-from kinegraph.errors import ClipError, SourceError
+from kinegraph.errors import ClipError, SourceError, shown
 
 FILE = re.compile(r"(?:.*[-_])?label\.json", re.IGNORECASE)
 PART = re.compile(r"train|val", re.IGNORECASE)
@@ -101,11 +101,11 @@ def _load(member: Member, where: str) -> dict[str, Any]:
 
 def _entry(fields: Any, part: str, where: str) -> tuple[Entry, str]:
     if not isinstance(fields, dict):
-        raise SourceError(f"{where} is {fields!r:.60}, expected has_skeleton, label, label_index")
+        raise SourceError(f"{where} is {shown(fields)}, expected has_skeleton, label, label_index")
     label, name = fields.get("label_index"), fields.get("label")
     if type(label) is not int or not 0 <= label < MAX_CLASSES or not isinstance(name, str):
         raise SourceError(
-            f"{where}: its label_index is {label!r:.60} and its label {name!r:.60}; expected a"
+            f"{where}: its label_index is {shown(label)} and its label {shown(name)}; expected a"
             " number from 0 and a name"
         )
     return Entry(label, fields.get("has_skeleton") is not False, part), name

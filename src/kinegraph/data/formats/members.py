@@ -95,12 +95,12 @@ def _walk(source: Path, suffix: str) -> Iterator[str]:
     Raises:
         SourceError: A folder cannot be listed: what it holds would be missing silently.
     """
-    known = {os.path.realpath(source)}  # a link may lead back to where it stands
+    known = {os.path.realpath(source)}  # a link may lead to where the walk has been
     try:
         for folder, folders, names in os.walk(source, onerror=_refuse, followlinks=True):
             folders[:] = [
                 each
-                for each in folders
+                for each in sorted(folders)
                 if not _is_hidden(each) and _is_new(os.path.join(folder, each), known)
             ]
             inside = os.path.relpath(folder, source).replace(os.sep, "/")
@@ -114,13 +114,12 @@ def _walk(source: Path, suffix: str) -> Iterator[str]:
 
 
 def _is_new(folder: str, known: set[str]) -> bool:
-    """Whether a folder was not met before; only a link can lead to one that was."""
-    if not os.path.islink(folder):
-        return True
+    """Whether a folder was not met before, by this or another path."""
     place = os.path.realpath(folder)
-    was_known = place in known
+    if place in known:
+        return False
     known.add(place)
-    return not was_known
+    return True
 
 
 def _refuse(error: OSError) -> None:

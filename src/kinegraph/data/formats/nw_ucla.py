@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from kinegraph.data.clip import UNKNOWN, Clip, Track
 from kinegraph.data.formats.members import Member, member_names, open_members
 from kinegraph.data.formats.recordings import Format, Options, Recording, Recordings
-from kinegraph.errors import ClipError, LayoutError
+from kinegraph.errors import ClipError, LayoutError, shown
 from kinegraph.skeleton import load_layout
 
 LAYOUT = "ucla20"
@@ -130,7 +130,7 @@ def _numbers(stem: str, file_name: Any, where: str) -> tuple[int, ...]:
 def _label(action: int, label: Any, where: str) -> int:
     """Return the 0-based class that name and label agree on, or -1."""
     if label is not None and (type(label) is not int or not 1 <= label <= len(ACTIONS)):
-        raise ClipError(f"{where}: its label is {label!r}, expected 1 to {len(ACTIONS)}")
+        raise ClipError(f"{where}: its label is {shown(label)}, expected 1 to {len(ACTIONS)}")
     if action == UNKNOWN:
         return UNKNOWN if label is None else label - 1
     if action not in ACTIONS:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from kinegraph.data.clip import NAME_LENGTH, UNKNOWN, Clip
 from kinegraph.data.formats.seen_people import tracks_where_seen
-from kinegraph.errors import ClipError, LayoutError, SourceError
+from kinegraph.errors import ClipError, LayoutError, SourceError, shown
 from kinegraph.skeleton import Skeleton, layout_names, load_layout
 
 MAX_CLASSES = 100_000
@@ -117,7 +117,7 @@ def check_name(name: Any, where: str) -> str:
         SourceError: It is no text, or empty or far too long.
     """
     if not isinstance(name, str) or not 0 < len(name) <= NAME_LENGTH:
-        raise SourceError(f"{where}: {str(name)[:40]!r} is not the name of a clip")
+        raise SourceError(f"{where}: {shown(name)} is not the name of a clip")
     return clip_name(name)
 
 

@@ -33,7 +33,7 @@ from kinegraph.data.formats.processed import (
     ntu_class_count,
 )
 from kinegraph.data.formats.recordings import Format, Lazy, Options, Recording, Recordings
-from kinegraph.errors import ClipError, SourceError
+from kinegraph.errors import ClipError, SourceError, shown
 from kinegraph.pickles import read_pickle
 from kinegraph.skeleton import Skeleton
 
@@ -43,6 +43,7 @@ MAX_NUMBERS = 1 << 22  # of one annotation in lists; ten minutes of two people t
 SIDES = {"train": 1, "training": 1, "val": 2, "valid": 2, "validation": 2, "test": 2, "testing": 2}
 SIDE = re.compile(rf"(?:^|(?<=_))({'|'.join(sorted(SIDES, key=len, reverse=True))})(?=_|\d|$)")
 KEYPOINT, SCORE = "keypoint", "keypoint_score"
+MAX_LENGTH = 1 << 20  # pixels of a side of a picture
 Annotation = Mapping[str, Any]
 
 
@@ -110,7 +111,7 @@ def _name(annotation: Annotation, where: str) -> str:
     if name is None:
         raise SourceError(
             f"{where}: an annotation has neither 'frame_dir' nor 'filename' (found:"
-            f" {', '.join(map(str, annotation))})"
+            f" {_keys(annotation)})"
         )
     return check_name(name, where)
 
@@ -123,11 +124,12 @@ def _check_has_joints(annotations: list[Annotation], names: list[str], where: st
         if "raw_file" in annotation:
             raise SourceError(
                 f"{where} holds no skeletons: annotation '{name}' has no '{KEYPOINT}' but points to"
-                f" '{annotation['raw_file']}'; such files, as of Kinetics-400, cannot be read alone"
+                f" {shown(annotation['raw_file'])}; such files, as of Kinetics-400, cannot be read"
+                " alone"
             )
     raise SourceError(
         f"{where} holds no skeletons: no annotation has a '{KEYPOINT}' (the first has:"
-        f" {', '.join(map(str, annotations[0]))})"
+        f" {_keys(annotations[0])})"
     )
 
 
@@ -145,9 +147,9 @@ def _skeleton(annotations: list[Annotation], asked: str | None, where: str) -> S
 def _label(annotation: Annotation, where: str) -> int:
     label = annotation.get("label", 0)
     if isinstance(label, bool) or not isinstance(label, int | np.integer):
-        raise SourceError(f"{where}: label {str(label)[:40]!r} is no whole number")
+        raise SourceError(f"{where}: label {shown(label)} is no whole number")
     if not 0 <= label < MAX_CLASSES:
-        raise SourceError(f"{where}: label {label} is no class, labels count from 0")
+        raise SourceError(f"{where}: label {shown(label)} is no class, labels count from 0")
     return int(label)
 
 
@@ -168,7 +170,7 @@ def _splits(listed: Mapping[Any, Any], where: str) -> dict[str, dict[str, int]]:
     for key, clips in listed.items():
         clips = clips.tolist() if isinstance(clips, np.ndarray) else clips
         if not isinstance(key, str) or not isinstance(clips, list | tuple):
-            raise SourceError(f"{where}: split {str(key)[:40]!r} is no list of clips")
+            raise SourceError(f"{where}: split {shown(key)} is no list of clips")
         stem, side = _stem(key)
         sides.setdefault(stem, {})[side] = [check_name(clip, where) for clip in clips]
     for stem, lists in sides.items():
@@ -230,7 +232,7 @@ def _clip(annotation: Annotation, name: str, skeleton: Skeleton, source: str) ->
     where = f"{source}: clip '{name}'"
     if "label" not in annotation or KEYPOINT not in annotation:
         lacking = KEYPOINT if "label" in annotation else "label"
-        raise ClipError(f"{where} has no '{lacking}' (found: {', '.join(map(str, annotation))})")
+        raise ClipError(f"{where} has no '{lacking}' (found: {_keys(annotation)})")
     joints = _array(annotation, KEYPOINT, where)
     expected = (skeleton.joint_count, skeleton.coordinates.channels)
     scored = SCORE in annotation or joints.shape[-1:] == (2,)
@@ -240,10 +242,9 @@ def _clip(annotation: Annotation, name: str, skeleton: Skeleton, source: str) ->
             f" {expected[1] - scored})"
         )
     people, frames = joints.shape[:2]
-    if annotation.get("total_frames", frames) != frames:
-        raise ClipError(
-            f"{where} has {frames} frames of skeletons, but says {annotation['total_frames']}"
-        )
+    said = annotation.get("total_frames", frames)
+    if not isinstance(said, int | np.integer) or said != frames:
+        raise ClipError(f"{where} has {frames} frames of skeletons, but says {shown(said)}")
     if people > MAX_PERSONS:
         raise ClipError(f"{where} has {people} people, more than the {MAX_PERSONS} of a clip")
     if scored:
@@ -270,11 +271,21 @@ def _image(annotation: Annotation, where: str) -> dict[str, float]:
         shape = annotation.get(key)
         if shape is None:
             continue
-        numbers = np.asarray(shape).reshape(-1)
-        if numbers.dtype.kind not in "fiu" or len(numbers) < 2:
-            raise ClipError(f"{where}: '{key}' is {str(shape)[:40]!r}, expected (height, width)")
+        plain = shape.tolist() if isinstance(shape, np.ndarray) else shape
+        numbers = plain[:2] if isinstance(plain, list | tuple) else ()
+        if len(numbers) < 2 or not all(_is_length(number) for number in numbers):
+            raise ClipError(f"{where}: '{key}' is {shown(shape)}, expected (height, width)")
         sizes |= {f"{prefix}height": float(numbers[0]), f"{prefix}width": float(numbers[1])}
     return sizes
+
+
+def _is_length(value: Any) -> bool:
+    """Whether a value can be the height or width of a picture."""
+    return isinstance(value, int | float | np.number) and bool(0 <= value <= MAX_LENGTH)
+
+
+def _keys(annotation: Mapping[Any, Any]) -> str:
+    return ", ".join(key if isinstance(key, str) else shown(key) for key in annotation)
 
 
 def matches_pyskl(path: Path) -> bool:
