@@ -461,6 +461,17 @@ def test_no_network_is_said_at_once(
     assert names(path) == []
 
 
+def test_a_proxy_of_the_environment_is_asked(
+    site: Site, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", site.address)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    site.cut = [10_000]
+    fetch_file("http://name.invalid/all.zip", path, patience=QUICK)
+    assert path.read_bytes() == site.content
+
+
 def test_silence_counts_as_a_cut(site: Site, path: Path) -> None:
     site.declared, site.hold = len(site.content) + 1, 0.3
     patience = Patience(timeout=0.05, tries=1)
