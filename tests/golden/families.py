@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import kinetics, networks, ntu, tools, ucla
+from . import kinetics, networks, ntu, ntu_raw, tools, ucla
 from .goldens import Check, Golden
 
 
@@ -43,6 +43,22 @@ def _ctrgcn(golden: Golden) -> bool:
     return networks.family_of(golden) in ("ctrgcn", "ctrgcn-baseline")
 
 
+def _aagcn(golden: Golden) -> bool:
+    return networks.family_of(golden) == "aagcn"
+
+
+def _tcagcn(golden: Golden) -> bool:
+    return networks.family_of(golden) == "tcagcn"
+
+
+def _translated(golden: Golden) -> bool:
+    return "_translated" in golden.path.name
+
+
+def _aligned(golden: Golden) -> bool:
+    return "_aligned" in golden.path.name
+
+
 FAMILIES = (
     Family("graphs of ST-GCN", "graphs_stgcn", tools.check_stgcn_graphs, _every),
     Family("graphs of CTR-GCN", "graphs_ctrgcn", tools.check_ctrgcn_graphs, _every),
@@ -50,9 +66,16 @@ FAMILIES = (
     Family("ST-GCN in training", "stgcn_", networks.check_stgcn_training, _stgcn_training),
     Family("CTR-GCN", "ctrgcn_", networks.check_ctrgcn, _ctrgcn),
     Family("CTR-GCN in FR-Head", "frhead_", networks.check_ctrgcn, _ctrgcn),
+    Family("AAGCN", "frhead_", networks.check_ctrgcn, _aagcn),
+    Family("TCA-GCN", "frhead_", networks.check_ctrgcn, _tcagcn),
     Family("NTU crop and rotation", "data_crop_rot", ntu.check_crop_and_rotation, _every),
     Family("NTU feeder", "data_ntu_feeder", ntu.check_ntu_feeder, _every),
     Family("NTU feeder from raw", "ntu_feeder_", ntu.check_ntu_feeder_from_raw, _every),
+    Family("NTU bodies", "ntu_raw_mini_ntu", ntu_raw.check_denoised, _every),
+    Family("NTU cleaned", "ntu_raw_mini_NTU", ntu_raw.check_translated, _translated),
+    Family("NTU aligned", "ntu_raw_mini_NTU", ntu_raw.check_aligned, _aligned),
+    Family("NTU for PYSKL", "pyskl_ntu_preproc", ntu_raw.check_pyskl, _every),
+    Family("readers of text", "readers", ntu_raw.check_readers, _every),
     Family("FR-Head augmentation", "data_frhead_aug", ntu.check_frhead_augmentations, _every),
     Family("NW-UCLA feeder", "data_ucla_feeder", ucla.check_ucla_feeder, _every),
     Family("NW-UCLA from files", "nwucla_feeder_", ucla.check_ucla_feeder_from_files, _every),
