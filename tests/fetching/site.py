@@ -30,6 +30,8 @@ class Site:
         redirect: Path -> address that it sends on to.
         status: What it answers with, if not 200.
         retry_after: Text of that field in answers of ``fail``.
+        reason: The words beside the code in answers of ``fail``.
+        more: Further fields of an answer.
         hold: Seconds that it holds its tongue after the last byte.
         asked: The fields ``Range`` and ``If-Range`` of each request.
     """
@@ -47,6 +49,8 @@ class Site:
     redirect: dict[str, str] = field(default_factory=dict)
     status: int = 200
     retry_after: str = ""
+    reason: str | None = None
+    more: dict[str, str] = field(default_factory=dict)
     hold: float = 0.0
     asked: list[tuple[str | None, str | None]] = field(default_factory=list)
     address: str = ""
@@ -63,7 +67,7 @@ class _Answers(BaseHTTPRequestHandler):
             self.send_header("Location", site.redirect[self.path])
             self.end_headers()
         elif site.fail or site.status != 200:
-            self.send_response(site.fail.pop(0) if site.fail else site.status)
+            self.send_response(site.fail.pop(0) if site.fail else site.status, site.reason)
             if site.retry_after:
                 self.send_header("Retry-After", site.retry_after)
             self.send_header("Content-Length", "0")
@@ -80,7 +84,8 @@ class _Answers(BaseHTTPRequestHandler):
         length = len(site.content) if site.declared is None else site.declared
         self.send_response(200 if start is None else 206)
         self.send_header("Content-Type", site.kind)
-        for name, text in (("ETag", site.etag), ("Last-Modified", site.modified)):
+        marks = {"ETag": site.etag, "Last-Modified": site.modified}
+        for name, text in (marks | site.more).items():
             if text:
                 self.send_header(name, text)
         if start is not None:

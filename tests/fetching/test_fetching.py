@@ -5,12 +5,14 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import io
+import os
 import pickle
 import shutil
 import ssl
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
+from typing import IO
 from urllib.request import Request
 
 import pytest
@@ -207,11 +209,15 @@ def test_a_weak_tag_that_changed_is_noticed(site: Site, path: Path) -> None:
     assert path.read_bytes() == site.content
 
 
-@pytest.mark.parametrize("note", [b"", b"{", b"[1]", b'{"url": "x"}', b'{"more": 1}'])
-def test_a_part_without_a_trustworthy_note_is_dropped(site: Site, path: Path, note: bytes) -> None:
+@pytest.mark.parametrize("note", [
+    "", "{", "[1]", '{"url": "x"}', '{"more": 1}', '{"url": "URL", "etag": 5}',
+    '{"url": "URL", "etag": "x", "length": "y"}', '{"url": "URL", "etag": null, "modified": "x"}',
+])  # fmt: skip
+def test_a_part_without_a_trustworthy_note_is_dropped(site: Site, path: Path, note: str) -> None:
+    note = note.replace("URL", f"{site.address}/all.zip")
     path.parent.mkdir()
     path.with_name("all.zip.part").write_bytes(b"x" * 5_000)
-    path.with_name("all.zip.part.json").write_bytes(note)
+    path.with_name("all.zip.part.json").write_text(note)
     fetch(site, path)
     assert site.asked == [(None, None)]
     assert path.read_bytes() == site.content
@@ -288,6 +294,23 @@ def test_a_process_that_was_killed_leaves_what_can_be_gone_on_with(
     assert path.read_bytes() == site.content
 
 
+def test_what_another_process_has_just_finished_is_not_touched(
+    site: Site, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part, lock = path.with_name("all.zip.part"), fcntl.flock
+
+    def finish_first(file: IO[bytes], operation: int) -> None:
+        os.replace(part, path)
+        lock(file, operation)
+
+    path.parent.mkdir()
+    part.write_bytes(b"finished")
+    monkeypatch.setattr(fetching.fcntl, "flock", finish_first)
+    with pytest.raises(FetchError, match="by another process"):
+        fetch(site, path)
+    assert path.read_bytes() == b"finished"
+
+
 def test_two_processes_do_not_write_to_one_file(site: Site, path: Path) -> None:
     path.parent.mkdir()
     with path.with_name("all.zip.part").open("wb") as other:
@@ -312,6 +335,28 @@ def test_more_than_was_declared_is_no_archive(site: Site, path: Path) -> None:
     message = refused(site, path)
     assert "gave no zip archive, or one that is cut short" in message
     assert names(path) == []
+
+
+@pytest.mark.parametrize("length", ["9" * 5000, "-5", "ten"])
+def test_an_odd_length_counts_as_none(site: Site, path: Path, length: str) -> None:
+    site.states_length, site.more = False, {"Content-Length": length}
+    fetch(site, path)
+    assert path.read_bytes() == site.content
+
+
+def test_words_of_the_server_do_not_reach_the_terminal_raw(
+    site: Site, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.fail, site.reason = [503], "\x1b[31mred"
+    fetch(site, path)
+    said = capsys.readouterr().err
+    assert "(\\x1b[31mred); asking again in" in said
+    assert "\x1b" not in said
+
+
+def test_a_packed_answer_is_refused(site: Site, path: Path) -> None:
+    site.more = {"Content-Encoding": "gzip"}
+    assert "is sent packed (gzip), unasked" in refused(site, path)
 
 
 def test_a_length_that_is_not_declared_is_accepted_if_the_file_is_whole(

@@ -30,12 +30,13 @@ from urllib.request import (
 )
 
 from kinegraph import __version__
-from kinegraph.errors import FetchError
+from kinegraph.errors import FetchError, printable
 
 CHUNK = 1 << 18
 PAGE_READ = 1 << 16
 PASSING = {408, 429, 500, 502, 503, 504}  # answers that another try may mend
-CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+LENGTH = re.compile(r"[0-9]{1,18}")  # as much as a file can have
+CONTENT_RANGE = re.compile(rf"bytes ({LENGTH.pattern})-{LENGTH.pattern}/({LENGTH.pattern}|\*)")
 TITLE = re.compile(rb"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 SPOKEN = ("http", "https")
 
@@ -49,7 +50,7 @@ class Cut(Exception):
     """
 
     def __init__(self, why: str, *, wait: float = 0.0, reached: bool = True) -> None:
-        super().__init__(why)
+        super().__init__(printable(why))  # some of it may be the server's words
         self.wait, self.reached = wait, reached
 
 
@@ -224,14 +225,12 @@ def _understand(url: str, response: Any, start: int) -> Answer:
         # Lengths and positions would be those of the packed form.
         raise FetchError(f"'{url}' is sent packed ({headers['Content-Encoding']}), unasked")
     if status == 200:
-        length = headers.get("Content-Length", "")
-        return Answer(
-            Version(url, int(length) if length.isdecimal() else None, **marks), 0, response
-        )
+        length = LENGTH.fullmatch(headers.get("Content-Length", ""))
+        return Answer(Version(url, int(length[0]) if length else None, **marks), 0, response)
     found = CONTENT_RANGE.fullmatch(headers.get("Content-Range", "").strip())
     if status != 206 or not start or found is None or int(found[1]) != start:
         raise FetchError(f"'{url}' answers oddly: status {status}, asked from byte {start}")
-    total = None if found[3] == "*" else int(found[3])
+    total = None if found[2] == "*" else int(found[2])
     return Answer(Version(url, total, **marks), start, response)
 
 

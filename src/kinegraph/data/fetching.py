@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO
 
 import orjson
+from pydantic import TypeAdapter
 
 from kinegraph.console import meter, remark
 from kinegraph.data.download import Answer, Changed, Cut, Version, ask, check_address, receive
@@ -30,6 +31,7 @@ from kinegraph.files import write_text
 
 MEGABYTE = 1_000_000
 LOOK_EVERY = 64 * MEGABYTE  # bytes after which room on the disk is looked at again
+NOTE = TypeAdapter(Version)
 DIGEST = re.compile(r"[0-9a-f]{64}")
 KINDS = {".zip": "zip archive", ".7z": "7z archive", ".pkl": "pickle"}
 BEGIN_7Z, BEGIN_PICKLE, END_PICKLE = b"7z\xbc\xaf\x27\x1c", b"\x80", b"."
@@ -172,6 +174,10 @@ def _alone(part: Path) -> Iterator[IO[bytes]]:
     with part.open("ab+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Another process may have finished between the opening and the lock: then this is no
+            # longer the unfinished file but the finished one.
+            if not part.exists() or not os.path.samestat(os.fstat(file.fileno()), part.stat()):
+                raise BlockingIOError
         except BlockingIOError:
             raise FetchError(f"'{part}' is being fetched by another process") from None
         try:
@@ -232,8 +238,8 @@ def _progress(url: str, state: Path, file: IO[bytes]) -> tuple[Version, int]:
     """
     nothing = Version(url)
     try:
-        known = Version(**orjson.loads(state.read_bytes()))
-    except (OSError, ValueError, TypeError):
+        known = NOTE.validate_json(state.read_bytes())
+    except (OSError, ValueError):
         return nothing, 0
     size = file.seek(0, os.SEEK_END)
     if known.url != url or not known.known or size > (known.length or size):
