@@ -63,9 +63,8 @@ SWITCHES = """\
 ## What switches do to accuracy
 
 The joint stream of the demo's set, trained with and without each switch of `training`. A switch
-agrees if it moves the mean by less than the standard deviation of plain runs over seeds. On a CPU
-compiled code sums less precisely than plain operations (docs/adr/0013-execution-switches.md), and
-`auto` never compiles there.
+agrees if it moves the mean by less than the standard deviation of plain runs over seeds. `auto`
+never compiles on a CPU (docs/adr/0013-execution-switches.md).
 
 ```bash
 python tools/switches.py --out runs/switches
