@@ -7,6 +7,7 @@ plain numbers or text and must be as long as its header says. Knows nothing of c
 from __future__ import annotations
 
 import math
+import sys
 import tokenize
 import zipfile
 from dataclasses import dataclass
@@ -112,7 +113,7 @@ def open_npy(path: Path, *, memory_map: bool) -> NDArray[Any]:
                     order=order,
                 )  # fmt: skip
             data = np.frombuffer(file.read(), dtype=header.dtype)
-            return data.reshape(header.shape, order=order)
+            return _shaped(data, header, f"'{path}'", StoreError)
     except FileNotFoundError as cause:
         raise StoreError(f"'{path}' does not exist") from cause
     except OSError as cause:
@@ -153,5 +154,16 @@ def read_member(
     with archive.open(info) as file:
         header = read_header(file, info.file_size, member, error=error)
         data = np.frombuffer(file.read(header.size), dtype=header.dtype)
+    return _shaped(data, header, member, error)
+
+
+def _shaped(
+    data: NDArray[Any], header: Header, where: str, error: type[KinegraphError]
+) -> NDArray[Any]:
+    """Give data their shape, after a look at texts: Python has no characters beyond U+10FFFF."""
+    if header.dtype.kind == "U" and data.size:
+        codes = data.view(np.dtype(np.uint32).newbyteorder(header.dtype.byteorder))
+        if codes.max() > sys.maxunicode:
+            raise error(f"{where} is damaged: it holds what is no text")
     order: Any = "F" if header.fortran else "C"
     return data.reshape(header.shape, order=order)

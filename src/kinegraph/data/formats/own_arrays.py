@@ -176,6 +176,8 @@ def _columns(arrays: dict[str, NDArray[Any]], clips: int, source: Path) -> Colum
             raise SourceError(f"{where}: '{key}' has shape {array.shape}, 'x' has {clips} clips")
         if key in INTEGERS and array.dtype.kind not in "iu":
             raise SourceError(f"{where}: '{key}' is of type {array.dtype}, expected integers")
+    if "split" in arrays and not np.isin(arrays["split"], (0, 1, 2)).all():
+        raise SourceError(f"{where}: 'split' holds other numbers than 0 none, 1 train, 2 test")
     names = arrays.pop("name", None)
     if names is None:
         width = len(str(clips - 1))
@@ -260,8 +262,9 @@ def _clip(rows: _Rows, columns: Columns, row: int) -> Clip:
     block = rows[row]
     name = columns.names[row]
     people = block[None] if block.ndim == 3 else block.transpose(3, 1, 2, 0)  # (M, T, V, C)
-    # NaN counts as seen, so that it is found and named.
-    seen = np.asarray(people.any(axis=(2, 3)))  # (M, T)
+    # NaN counts as seen, so that it is found and named; some NaN make NumPy complain.
+    with np.errstate(invalid="ignore"):
+        seen = np.asarray(people.any(axis=(2, 3)))  # (M, T)
     if "frames" in columns.values:
         frames = columns.number("frames", row)
         if not 1 <= frames <= people.shape[1]:

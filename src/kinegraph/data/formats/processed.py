@@ -182,7 +182,8 @@ def last_seen(people: NDArray[Any], name: str) -> int:
     Raises:
         ClipError: Nobody is in any frame.
     """
-    frames = np.flatnonzero(people.any(axis=(0, 2, 3)))
+    with np.errstate(invalid="ignore"):  # some NaN make NumPy complain
+        frames = np.flatnonzero(people.any(axis=(0, 2, 3)))
     if len(frames) == 0:
         raise ClipError(f"clip '{name}' is empty: every joint of every frame is zero")
     return int(frames[-1]) + 1

@@ -131,7 +131,8 @@ def original_coordinates(stored: NDArray[np.floating[Any]]) -> NDArray[np.float6
     A joint that is zero in the file stays zero: it was not seen.
     """
     x, y, z = stored[..., 0], stored[..., 1], stored[..., 2]
-    restored = np.stack((1280 - 2560 * x, 960 - 1920 * y, z * 10000 / 7.8125), axis=-1)
+    with np.errstate(over="ignore"):  # what does not fit becomes infinite and is refused later
+        restored = np.stack((1280 - 2560 * x, 960 - 1920 * y, z * 10000 / 7.8125), axis=-1)
     seen = np.any(stored != 0, axis=-1, keepdims=True)
     return np.where(seen, restored, 0.0)
 

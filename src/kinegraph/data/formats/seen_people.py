@@ -26,7 +26,8 @@ def tracks_where_seen(
             NaN counts as seen, so that it is found and named later.
     """
     if seen is None:
-        seen = np.asarray(people.any(axis=(2, 3)))
+        with np.errstate(invalid="ignore"):  # some NaN make NumPy complain
+            seen = np.asarray(people.any(axis=(2, 3)))
     else:
         people = np.where(seen[:, :, None, None], people, 0.0)
     tracks = []
