@@ -40,6 +40,10 @@ class ClipError(KinegraphError):
     """One recording cannot be used: empty, truncated, not finite, of another layout."""
 
 
+class RepeatedClipError(ClipError):
+    """A clip has the name of an earlier one."""
+
+
 class SourceError(KinegraphError):
     """Recordings cannot be read at all: no such source, an unknown form, an unsafe archive."""
 

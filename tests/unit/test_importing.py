@@ -8,7 +8,8 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -143,18 +144,25 @@ def test_a_wrong_layout_writes_nothing(folder: Path, tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["recordings"]
 
 
+class Watched:
+    """A meter that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    @contextmanager
+    def __call__(self, description: str, total: int) -> Iterator[Watched]:
+        self.told.append((description, total))
+        yield self
+
+    def update(self, done: int, text: str = "") -> None:
+        self.told.append(done)
+
+
 def test_progress_sees_every_recording(folder: Path, tmp_path: Path) -> None:
-    seen: list[Any] = []
-
-    def watch(items: Iterable[Any], description: str, total: int) -> Iterator[Any]:
-        seen.append((description, total))
-        for item in items:
-            seen.append(item.name)
-            yield item
-
-    import_data("nw-ucla", folder, tmp_path / "store", progress=watch)
-    assert seen[0] == ("reading recordings", 20)
-    assert len(seen) == 21
+    watched = Watched()
+    import_data("nw-ucla", folder, tmp_path / "store", progress=watched)
+    assert watched.told == [("reading recordings", 20), *range(1, 21)]
 
 
 @pytest.mark.parametrize("file", ["joints.npy", "clips.npy", "tracks.npy", "meta.json"])
@@ -203,14 +211,18 @@ def test_writes_that_the_system_refuses(limit: int, folder: Path, tmp_path: Path
 
 KILLED = """
 import os, signal, sys
+from contextlib import contextmanager
 from pathlib import Path
 from kinegraph.data.importing import import_data
 
-def watch(items, description, total):
-    for number, item in enumerate(items):
-        if number == 10:
+class Killer:
+    def update(self, done, text=""):
+        if done == 10:
             os.kill(os.getpid(), signal.SIGKILL)
-        yield item
+
+@contextmanager
+def watch(description, total):
+    yield Killer()
 
 import_data("nw-ucla", Path(sys.argv[1]), Path(sys.argv[2]), progress=watch)
 """

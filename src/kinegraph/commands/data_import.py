@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import re
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import tyro
 from pydantic import BaseModel, ConfigDict, Field
 
-from kinegraph.console import progress, remark, say
+from kinegraph.console import meter, remark, say
 from kinegraph.data.formats import FORMATS, Options
 from kinegraph.data.importing import import_data
 from kinegraph.data.inspection import describe_store
+from kinegraph.data.parts import work_folder
 from kinegraph.data.store import open_store
+from kinegraph.errors import SourceError
+
+SHARD = re.compile(r"(\d{1,9})/(\d{1,9})")
+NAMED_AT_ONCE = 10  # recordings that were left out; meta.json lists all of them
+VARYING = re.compile(r"'[^']*'|\d+")  # what differs between reasons of one kind
 
 
 def _known_to(option: str, text: str) -> str:
@@ -28,7 +38,8 @@ def _known_to(option: str, text: str) -> str:
 class Arguments(BaseModel):
     """Turn downloaded recordings, or your own arrays, into a store.
 
-    Recordings that cannot be used are named and nothing is written; --skip-bad leaves them out.
+    Recordings that cannot be used are named and nothing is written; --skip-bad leaves them out. A
+    large import that was interrupted goes on where it stopped when the command is given again.
     """
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
@@ -67,6 +78,12 @@ class Arguments(BaseModel):
     dtype: Literal["float32", "float16"] = "float32"
     """Type of the coordinates in the store."""
 
+    workers: int | None = None
+    """Processes that read; by default one for each core where it is worth it."""
+
+    shard: str | None = None
+    """Read only share i of n, as in 2/8; `kinegraph data merge` makes one store of all shares."""
+
     skip_bad: bool = False
     """Leave out recordings that cannot be used and list them in meta.json."""
 
@@ -74,8 +91,29 @@ class Arguments(BaseModel):
     """Replace a store that is there already."""
 
 
+class _Terminated(BaseException):
+    """SIGTERM came."""
+
+
 def run(arguments: Arguments) -> int:
     """Import a data set and say what was read."""
+    if arguments.workers is not None and arguments.workers < 1:
+        raise SourceError(f"--workers is {arguments.workers}, expected 1 or more")
+    shard = _shard(arguments.shard)
+    try:
+        with _sigterm_is_told():
+            _import(arguments, shard)
+    except (KeyboardInterrupt, _Terminated) as stop:
+        kept = work_folder(arguments.out).exists()
+        goes_on = "the same command goes on with what has been read" if kept else (
+            "nothing was written"
+        )  # fmt: skip
+        remark(f"kinegraph data import: interrupted; {goes_on}")
+        return 143 if isinstance(stop, _Terminated) else 130
+    return 0
+
+
+def _import(arguments: Arguments, shard: tuple[int, int] | None) -> None:
     report = import_data(
         arguments.format,
         arguments.source,
@@ -84,22 +122,71 @@ def run(arguments: Arguments) -> int:
         skip_bad=arguments.skip_bad,
         force=arguments.force,
         dtype=arguments.dtype,
-        progress=progress,
+        workers=arguments.workers,
+        shard=shard,
+        progress=meter,
     )
     store = open_store(report.store)
-    for name, reason in report.left_out:
-        remark(f"left out {name}: {reason}")
+    _tell_left_out(report.left_out)
+    if report.missing:
+        remark(f"{report.missing} recordings are on the published list of those to leave out")
     if report.empty_classes:
         remark(f"no clip shows: {', '.join(report.empty_classes)} (labels count from 0)")
+    which = f" (shard {arguments.shard})" if shard else ""
     say(
         f"{report.clips} clips of {store.num_classes} classes, layout {store.skeleton.name},"
-        f" in {report.store} ({report.seconds:.1f} s)"
+        f" in {report.store}{which} ({report.seconds:.1f} s)"
     )
     if store.default_split:
         sizes = describe_store(store)["splits"].get(store.default_split)
         if sizes:
             say(f"split {store.default_split}: {sizes['train']} train, {sizes['test']} test")
-    return 0
+
+
+def _shard(text: str | None) -> tuple[int, int] | None:
+    """Read ``i/n``.
+
+    Raises:
+        SourceError: It is something else.
+    """
+    if text is None:
+        return None
+    found = SHARD.fullmatch(text)
+    if found is None:
+        raise SourceError(f"--shard is '{text}', expected i/n with i from 1 to n, such as 2/8")
+    return int(found[1]), int(found[2])
+
+
+def _tell_left_out(left_out: Sequence[tuple[str, str]]) -> None:
+    """Name what was left out: one by one, or by kinds of reasons where there are many."""
+    if len(left_out) <= NAMED_AT_ONCE:
+        for name, reason in left_out:
+            remark(f"left out {name}: {reason}")
+        return
+    kinds: dict[str, list[tuple[str, str]]] = {}
+    for name, reason in left_out:
+        kinds.setdefault(VARYING.sub("", reason), []).append((name, reason))
+    remark(f"left out {len(left_out)} recordings, all of them listed in meta.json:")
+    for alike in sorted(kinds.values(), key=len, reverse=True)[:NAMED_AT_ONCE]:
+        name, reason = alike[0]
+        more = f" ({len(alike) - 1} more like it)" if len(alike) > 1 else ""
+        remark(f"left out {name}: {reason}{more}")
+    if len(kinds) > NAMED_AT_ONCE:
+        remark(f"... and recordings with {len(kinds) - NAMED_AT_ONCE} other kinds of reasons")
+
+
+@contextmanager
+def _sigterm_is_told() -> Iterator[None]:
+    """Turn SIGTERM into an exception, so that what is at work ends as it does after Ctrl-C."""
+
+    def stop(number: int, frame: Any) -> None:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _options(arguments: Arguments) -> Options:

@@ -25,7 +25,7 @@ from kinegraph.data.clip import NUMBERS, Clip, check_clip
 from kinegraph.data.name_set import NameSet
 from kinegraph.data.row_files import ClipFile, RowFile, blocks
 from kinegraph.data.row_files import clip_fields as clip_fields
-from kinegraph.errors import ClipError, OutputError, StoreError, printable
+from kinegraph.errors import ClipError, OutputError, RepeatedClipError, StoreError, printable
 from kinegraph.files import atomic_folder, refuse_existing
 from kinegraph.skeleton import Skeleton
 
@@ -101,11 +101,12 @@ class StoreWriter:
         """Append a clip; its tracks are written in the order of their person slots.
 
         Raises:
-            ClipError: The clip is malformed, or its name has been used already.
+            ClipError: The clip is malformed.
+            RepeatedClipError: Its name has been used already.
         """
         check_clip(clip, self.skeleton, len(self.class_names))
         if clip.name in self._names:
-            raise ClipError(f"clip '{clip.name}' occurs twice")
+            raise RepeatedClipError(repeated(clip.name))
         tracks = sorted(clip.tracks, key=_slot)
         with np.errstate(over="ignore"):  # what does not fit becomes infinite and is refused below
             made = [np.ascontiguousarray(track.joints, dtype=self.dtype) for track in tracks]
@@ -317,6 +318,11 @@ def meta_checksum(meta: Mapping[str, Any]) -> str:
     fields = {name: value for name, value in meta.items() if name != OWN_CHECKSUM}
     text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def repeated(name: str) -> str:
+    """Return why a clip is left out whose name has been used already."""
+    return f"clip '{name}' occurs twice"
 
 
 def _slot(track: Any) -> int:
