@@ -151,6 +151,10 @@ def test_one_part_can_be_chosen(part: str, names: list[str], root: Path, tmp_pat
 def test_a_label_file_elsewhere_can_be_named(root: Path, tmp_path: Path) -> None:
     labels = write(tmp_path / "mine.json", {"t1": entry(0), "t2": entry(2)})
     assert [clip.label for clip in read(root / "kinetics_train", labels=labels).values()] == [0, 2]
+    # A folder of another name is looked up in all label files beside it.
+    (root / "kinetics_val").rename(root / "mine")
+    assert [clip.label for clip in read(root / "mine").values()] == [2]
+    (root / "mine").rename(root / "kinetics_val")
     with pytest.raises(SourceError, match=r"names none of the 2 recordings .*'v1'.*--labels"):
         read(root / "kinetics_val", labels=labels)
 
@@ -161,6 +165,9 @@ def test_one_file_is_read_with_or_without_its_label_file(root: Path, tmp_path: P
     assert read_file(file)[0].label == 2
     alone = write(tmp_path / "alone" / "v1.json", file.read_text())
     assert read_file(alone)[0].label == -1
+    write(alone.parent / "kinetics_val_label.json", {"other": entry()})
+    assert read_file(alone)[0].label == -1  # the label file of others
+    (alone.parent / "kinetics_val_label.json").unlink()
     with pytest.raises(SourceError, match="no label"):
         import_data("kinetics", alone.parent, tmp_path / "store")
 

@@ -238,9 +238,20 @@ def test_sources_that_are_no_recordings(tmp_path: Path) -> None:
         open_recordings(tmp_path / "Skeleton.7z", format_name="pku-mmd").__enter__()
 
 
-@pytest.mark.parametrize("data", [b"", b"  \n", b"1 2\n3\n", b"1 2\n3 x\n", b"\xff\xfe", b"1 2 3"])
-def test_a_table_of_numbers_is_checked(data: bytes) -> None:
-    with pytest.raises(ClipError, match="'a file'"):
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        (b"", "is empty"),
+        (b"  \n", "is empty"),
+        (b"1 2\n3\n", "line 2 has 1 numbers, expected 2; the file may be cut short"),
+        (b"1 2\n\n3 x\n", "line 3: 'x' is no number"),
+        (b"\xff\xfe", "line 1 has 1 numbers"),
+        (b"1 2 3", "line 1 has 3 numbers, expected 2"),
+        (b"1 2\n" + b"1 " * 65, "a line of 130 characters"),
+    ],
+)
+def test_a_table_of_numbers_is_checked(data: bytes, complaint: str) -> None:
+    with pytest.raises(ClipError, match=f"'a file'.*{complaint}"):
         read_table(data, 2, "'a file'")
 
 

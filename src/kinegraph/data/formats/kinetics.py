@@ -36,7 +36,7 @@ JOINTS = 18
 PEOPLE_READ = 5  # of each frame, before the surest of them are chosen
 PEOPLE_KEPT = 2
 MAX_FRAMES = 10_000  # a clip has 300
-MAX_BYTES = 1 << 26  # of one recording; 300 frames of 20 people need 2 MB
+MAX_BYTES = 1 << 24  # of one recording; 300 frames of 20 people need 3 MB
 VIDEO = {"fps": 30, "width": 340, "height": 256}
 TRAIN, TEST = 1, 2
 PARTS = ("all", "train", "val")
@@ -68,6 +68,8 @@ def open_kinetics(source: Path, options: Options) -> Iterator[Recordings]:
             parts = [part for part, keep in zip(parts, wanted, strict=True) if keep]
         if not videos:
             raise SourceError(f"'{source}' holds no recording to read, only label files or others")
+        if options.labels is None and source.suffix == ".json" and not _is_named(videos[0], labels):
+            labels = None  # one file to look at, beside the label file of others
         _check_labels(source, videos, labels)
         empty = {each.stem for each in videos if not _has_people(each, labels)}
         shown = [each for each in videos if each.stem not in empty]
@@ -245,14 +247,15 @@ def _labels(
 
 
 def _beside(source: Path) -> list[Path]:
-    """Return the label file of a folder, or of a file's folder, where it is usually put."""
+    """Return the label files of a folder, or of a file's folder, where they are usually put."""
     source = source.absolute()
     folder = source if source.is_dir() else source.parent
     usual = [folder.parent / f"{folder.name}_label.json"]
     if not source.is_dir():
         name = f"{source.stem}_label.json"
         usual += [folder / name, *sorted(folder.glob("kinetics_*_label.json"))]
-    return [path for path in usual if path.is_file()]
+    found = [path for path in dict.fromkeys(usual) if path.is_file()]
+    return found or sorted(folder.parent.glob("kinetics_*_label.json"))
 
 
 def _part(member: Member, labels: Labels | None) -> str:
@@ -262,13 +265,17 @@ def _part(member: Member, labels: Labels | None) -> str:
     return folder or (entry.part if entry else "")
 
 
+def _is_named(member: Member, labels: Labels | None) -> bool:
+    return labels is not None and member.stem in labels.entries
+
+
 def _has_people(member: Member, labels: Labels | None) -> bool:
     entry = None if labels is None else labels.entries.get(member.stem)
     return entry is None or entry.has_skeleton
 
 
 def _check_labels(source: Path, videos: list[Member], labels: Labels | None) -> None:
-    if labels is not None and not any(each.stem in labels.entries for each in videos):
+    if labels is not None and not any(_is_named(each, labels) for each in videos):
         raise SourceError(
             f"the label file names none of the {len(videos)} recordings in '{source}' (such as"
             f" '{videos[0].stem}'); name another with --labels"

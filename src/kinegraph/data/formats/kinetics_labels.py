@@ -18,7 +18,7 @@ from kinegraph.errors import ClipError, SourceError, shown
 
 FILE = re.compile(r"(?:.*[-_])?label\.json", re.IGNORECASE)
 PART = re.compile(r"train|val", re.IGNORECASE)
-MAX_BYTES = 1 << 28  # the largest has 30 MB
+MAX_BYTES = 1 << 26  # the largest has 30 MB
 MAX_CLASSES = 10_000
 
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from kinegraph.errors import ClipError
 
-MAX_BYTES = 1 << 27  # four times the longest continuous recording that is known
+MAX_BYTES = 1 << 26  # the longest continuous recording that is known has 10 MB
+MAX_NUMBER_BYTES = 64  # of one number with the space around it; a float64 in full needs 24
 SHOWN = 40  # characters of a bad line that a message quotes
 
 
@@ -41,6 +42,11 @@ def read_table(
             f"{where} has {len(data):,} bytes, more than the {MAX_BYTES:,} that one recording may"
             " have"
         )
+    longest = max(map(len, data.split(b"\n")))
+    if longest > columns * MAX_NUMBER_BYTES:
+        raise ClipError(
+            f"{where} has a line of {longest:,} characters, that cannot be {columns} numbers"
+        )
     try:
         table: NDArray[Any] = np.loadtxt(
             io.BytesIO(data), dtype=np.float64, delimiter=delimiter, comments=None, ndmin=2
@@ -54,10 +60,10 @@ def read_table(
 
 def _bad_line(data: bytes, columns: int, delimiter: str | None) -> str:
     """Say which line is the first that is no row of ``columns`` numbers."""
-    for number, line in enumerate(data.decode("latin-1").split("\n"), start=1):
+    for number, line in enumerate(io.BytesIO(data), start=1):
         if not line.strip():
             continue
-        fields = line.split(delimiter)
+        fields = line.decode("latin-1").split(delimiter)
         if len(fields) != columns:
             hint = "; the file may be cut short" if len(fields) < columns else ""
             return f"line {number} has {len(fields)} numbers, expected {columns}{hint}"

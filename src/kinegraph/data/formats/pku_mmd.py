@@ -9,7 +9,6 @@ Source: Liu et al., PKU-MMD (ACM Multimedia Workshop 2017).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -22,14 +21,14 @@ from numpy.typing import NDArray
 from kinegraph.data.clip import UNKNOWN, Clip
 from kinegraph.data.formats.members import Member, member_names, open_members
 from kinegraph.data.formats.number_table import read_table
-from kinegraph.data.formats.pku_mmd_splits import is_split_file, read_splits
+from kinegraph.data.formats.pku_mmd_files import NAME, is_label_file, label_files, split_files
+from kinegraph.data.formats.pku_mmd_splits import read_splits
 from kinegraph.data.formats.recordings import Format, Options, Recording, Recordings
 from kinegraph.data.formats.seen_people import tracks_where_seen
 from kinegraph.errors import ClipError, LayoutError, SourceError
 from kinegraph.skeleton import load_layout
 
 LAYOUT = "ntu25"
-NAME = re.compile(r"(?:(\d{4})|A(\d\d)N(\d\d))-([LMR])")
 VIEWS = {"L": 1, "M": 2, "R": 3}
 PEOPLE, JOINTS = 2, 25
 FRAMES_PER_SECOND = 30
@@ -137,8 +136,8 @@ def open_pku_mmd(source: Path, options: Options) -> Iterator[Recordings]:
     with ExitStack() as stack:
         members = stack.enter_context(open_members(source, ".txt"))
         recordings = _long_recordings(source, members, options.part)
-        labels = _label_files(source, members, recordings, options.labels, stack)
-        found = _split_files(source, members, options.splits, stack)
+        labels = label_files(source, members, [r.name for r in recordings], options.labels, stack)
+        found = split_files(source, members, options.splits, stack)
         splits = read_splits(found, [recording.name for recording in recordings])
         last = LastRead()
         cuts = [(recording, _cuts(recording, labels)) for recording in recordings]
@@ -252,7 +251,7 @@ def _long_recordings(
     found = [
         LongRecording.of(member)
         for member in members
-        if NAME.fullmatch(member.stem) and not _is_label_file(member)
+        if NAME.fullmatch(member.stem) and not is_label_file(member)
     ]
     if not found:
         raise SourceError(
@@ -262,79 +261,6 @@ def _long_recordings(
     if not wanted:
         raise SourceError(f"'{source}' holds recordings of part {found[0].part} only, not {part}")
     return sorted(wanted, key=lambda each: each.name)
-
-
-def _is_label_file(member: Member) -> bool:
-    """Whether a member lies in a folder of label files: the names are those of the recordings."""
-    folders = PurePosixPath(member.path).parent.parts
-    return any("label" in folder.lower() for folder in folders)
-
-
-def _label_files(
-    source: Path,
-    members: Sequence[Member],
-    recordings: Sequence[LongRecording],
-    given: Path | None,
-    stack: ExitStack,
-) -> dict[str, Member]:
-    """Return the label files by name: those given, else in the source, else beside it."""
-    if given is None:
-        found = [member for member in members if _is_label_file(member)]
-        if not found:
-            for folder in _beside(source, "label"):
-                found += stack.enter_context(open_members(folder, ".txt"))
-    else:
-        found = stack.enter_context(open_members(given, ".txt"))
-    labels: dict[str, Member] = {}
-    for member in found:
-        if not NAME.fullmatch(member.stem):
-            continue
-        if member.stem in labels:
-            raise SourceError(
-                f"two label files are called '{member.stem}.txt': '{labels[member.stem].path}' and"
-                f" '{member.path}'; name the right folder with --labels"
-            )
-        labels[member.stem] = member
-    if given is not None and not any(each.name in labels for each in recordings):
-        raise SourceError(
-            f"'{given}' holds no label file of these recordings, such as '{recordings[0].name}.txt'"
-        )
-    return labels
-
-
-def _split_files(
-    source: Path, members: Sequence[Member], given: Path | None, stack: ExitStack
-) -> list[Member]:
-    """Return the split files: those given, else in the source, else beside it."""
-    if given is not None:
-        found = stack.enter_context(open_members(given, ".txt"))
-        chosen = [member for member in found if is_split_file(member)]
-        if not chosen:
-            raise SourceError(
-                f"'{given}' holds no split file such as cross-subject.txt or cross_view_v2.txt"
-            )
-        return chosen
-    inside = [member for member in members if is_split_file(member)]
-    if inside or not source.is_dir():
-        return inside
-    places = [*sorted(source.absolute().parent.glob("cross*.txt")), *_beside(source, "split")]
-    found = [each for place in places for each in stack.enter_context(open_members(place, ".txt"))]
-    return [member for member in found if is_split_file(member)]
-
-
-def _beside(source: Path, word: str) -> list[Path]:
-    """Return folders and zip archives beside a folder or archive whose names hold a word."""
-    if not source.is_dir() and source.suffix != ".zip":
-        return []
-    source = source.absolute()
-    return [
-        path
-        for path in sorted(source.parent.iterdir())
-        if word in path.name.lower()
-        and path != source
-        and (path.suffix == ".zip" or path.is_dir())
-        and member_names(path, ".txt")
-    ]
 
 
 def matches_pku_mmd(path: Path) -> bool:
