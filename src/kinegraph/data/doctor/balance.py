@@ -80,30 +80,36 @@ class Balance:
                 self._case.add("lone-subject", f"'{name}' is shown by subject {shown[0]} alone")
 
     def _splits(self, labels: Rows, counts: Rows) -> None:
+        case = self._case
+        for split, sides in split_sides(case).items():
+            sizes = {"train": int((sides == 1).sum()), "test": int((sides == 2).sum())}
+            case.facts.setdefault("splits", {})[split] = sizes
+            if split == case.default_split or split in case.stored_splits:
+                self._one_sided(split, sides, labels, len(counts))
+            if split in case.stored_splits:  # published rules say who they share
+                self._shared(split, sides)
+
+    def _one_sided(self, split: str, sides: Rows, labels: Rows, classes: int) -> None:
+        """Name the classes of which one side of a split has no clip."""
+        train, test = (
+            np.bincount(labels[(sides == side) & (labels >= 0)], minlength=classes) > 0
+            for side in (1, 2)
+        )
+        for word, lacking in (("trains", test & ~train), ("tests", train & ~test)):
+            if lacking.any():
+                classes_lacking = self._words(np.flatnonzero(lacking))
+                text = f"in split '{split}' no clip {word} {classes_lacking}"
+                self._case.add("one-sided-class", text, size=float(lacking.sum()))
+
+    def _shared(self, split: str, sides: Rows) -> None:
+        """Name the people who are on both sides of a split."""
         subjects = self._case.census.column("subject")
-        for split, sides in split_sides(self._case).items():
-            train, test = (
-                np.bincount(labels[(sides == side) & (labels >= 0)], minlength=len(counts)) > 0
-                for side in (1, 2)
-            )
-            self._case.facts.setdefault("splits", {})[split] = {
-                "train": int((sides == 1).sum()), "test": int((sides == 2).sum()),
-            }  # fmt: skip
-            for word, lacking in (("trains", test & ~train), ("tests", train & ~test)):
-                if lacking.any():
-                    text = (
-                        f"in split '{split}' no clip {word} {self._words(np.flatnonzero(lacking))}"
-                    )
-                    self._case.add("one-sided-class", text, size=float(lacking.sum()))
-            if split in self._case.stored_splits:
-                both = set(subjects[sides == 1].tolist()) & set(subjects[sides == 2].tolist())
-                both -= {UNKNOWN}
-                if both:
-                    who = f"{len(both)} people" if len(both) > 1 else "one person"
-                    text = f"in split '{split}' {who} train and test" if len(both) > 1 else (
-                        f"in split '{split}' {who} trains and tests"
-                    )  # fmt: skip
-                    self._case.add("shared-subjects", text, size=float(len(both)))
+        both = set(subjects[sides == 1].tolist()) & set(subjects[sides == 2].tolist()) - {UNKNOWN}
+        if both:
+            who = "one person trains and tests"
+            if len(both) > 1:
+                who = f"{len(both)} people train and test"
+            self._case.add("shared-subjects", f"in split '{split}' {who}", size=float(len(both)))
 
     def _words(self, labels: Rows) -> str:
         names = [f"'{self._case.class_names[label]}'" for label in labels[:NAMES_SHOWN]]

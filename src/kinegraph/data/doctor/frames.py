@@ -15,6 +15,7 @@ FRAME_RATE = 30.0  # of a clip that does not tell; that of all sensors whose set
 # Way between two frames, in body heights a second. Nobody runs faster than 12.5 m/s, no pitcher's
 # hand moves faster than about 30 m/s; an adult is taken as 1.7 m tall.
 BODY_SPEED, JOINT_SPEED = 12.5 / 1.7, 30.0 / 1.7
+HOME = 0.3  # body heights, the longest bone: a joint as near to the origin may have one there
 FLIP_GAIN = 0.5  # share of the way that remains when the sides are exchanged back
 
 
@@ -57,6 +58,7 @@ class Frames:
         if body.complete or "score" in body.anatomy.skeleton.coordinates.axes:
             return
         lost = ~body.seen & body.peopled[:, None]  # frames without anybody are named elsewhere
+        lost[_at_home(body, lost)] = False
         if lost.any():
             frames = np.flatnonzero(lost.any(axis=1)) + body.first
             joints = self._case.joints(np.flatnonzero(lost.any(axis=0)))
@@ -129,6 +131,21 @@ class Frames:
         self._case.add(
             kind, text, clip.name, frames=chosen, size=float(len(frames) if size is None else size)
         )
+
+
+def _at_home(body: Body, lost: Mask) -> Mask:
+    """Return (T,) whether the one joint at the origin belongs there, as in clips that are centred.
+
+    Then the joints beside it are near the origin, too.
+    """
+    alone = np.asarray(lost.sum(axis=1) == 1)
+    if not alone.any() or body.size <= 0:
+        return np.zeros(len(lost), dtype=bool)
+    hops = body.anatomy.skeleton.hops
+    joint = lost.argmax(axis=1)  # (T,)
+    away = np.where(body.seen, _norm(body.positions), np.inf)  # (T, V)
+    beside = np.where(hops[joint] == 1, away, np.inf).min(axis=1)  # (T,)
+    return np.asarray(alone & (beside < HOME * body.size))
 
 
 def _runs(still: Mask, steps: int) -> Mask:

@@ -18,7 +18,6 @@ UNITS = {"metre": (0.7, 2.7), "centimetre": (70.0, 270.0), "millimetre": (700.0,
 FRACTION = 1.5  # coordinates up to here are shares of a picture or of a body, not pixels
 OTHER_SIZE = 2.5  # times: more than between a child and a tall adult
 LYING = 0.3  # of the trunk's direction along the upward axis; bending over leaves more over a clip
-LAID = 0.85  # of the trunk's direction along another axis: that axis points up instead
 BACKWARDS = -0.35  # feet against the front; Kinect's worst clips of real sets reach -0.2
 CROSSED = -0.3  # cosine between shoulders and hips; a twisted spine reaches 0 for moments
 STRETCH = 0.75  # between the shortest and the longest tenth of a bone, as a share of its middle
@@ -99,8 +98,6 @@ class Geometry:
             return
         for body in np.flatnonzero(told & (upright < LYING)):
             other = int(np.abs(known[body]).argmax())
-            if abs(known[body, other]) < LAID:
-                continue
             axis = f"{'-' if known[body, other] < 0 else '+'}{axes[other]}"
             text = f"from hips to head it points to {axis} for most of the clip"
             size = 1.0 - float(upright[body])

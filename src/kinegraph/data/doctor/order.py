@@ -10,9 +10,9 @@ from kinegraph.data.doctor.body import Body, Mask, quiet_median
 from kinegraph.data.doctor.case import Case, Table
 from kinegraph.skeleton import Skeleton, layout_names, load_layout
 
-# A bone is impossible if it is off by this many body heights and by this factor: 14 cm too long and
-# twice as long as any adult's. Sensors that place hips or hands differently stay below.
-OFF, TIMES = 0.08, 2.0
+# A bone is impossible if it is off by this many body heights and by this factor: 17 cm, and 60 %
+# longer or shorter than an adult's. Sensors that place hips or hands differently stay below.
+OFF, TIMES = 0.1, 1.6
 GAIN = 0.75  # misfit that remains when two joints are exchanged back, at most
 SAMPLES = 400  # bodies whose distances between joints speak for the set
 MANY = 5  # bodies from which on a clip is compared with the set as well

@@ -1,0 +1,1 @@
+"""The doctor against faults that were planted in recordings."""
