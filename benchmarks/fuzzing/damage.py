@@ -6,16 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from fuzzing.packed import (
-    damage_mat,
-    damage_npy,
-    damage_npz,
-    damage_pickle,
-    damage_zip,
-    pack,
-    wild_name,
-)
+from fuzzing.packed import damage_npy, damage_npz, damage_zip, pack, wild_name
 from fuzzing.plain import Random, damage_bytes, damage_json, damage_text
+from fuzzing.programs import damage_mat, damage_pickle
 from fuzzing.seeds import Files, Source
 
 MAX_BYTES = 1 << 20  # of a source, so that damage upon damage stays small

@@ -100,7 +100,8 @@ def _labels(archive: Archive) -> tuple[dict[str, NDArray[np.int64]], int]:
     columns, classes = {}, 0
     for part in found:
         labels = archive.whole(f"y_{part}")
-        columns[part] = check_labels(labels, len(np.atleast_1d(labels)), f"{archive.where}: 'y_{part}'")
+        clips = len(np.atleast_1d(labels))
+        columns[part] = check_labels(labels, clips, f"{archive.where}: 'y_{part}'")
         one_hot = labels.ndim == 2 and labels.shape[1] > 1
         known = labels.shape[1] if one_hot else int(columns[part].max(initial=0)) + 1
         classes = max(classes, known)
