@@ -16,7 +16,7 @@ import torch
 from gpu_report import Found, Line, Place, Row, goal_line
 from torch import Tensor
 
-from kinegraph.backbones import stgcn, ten_blocks
+from kinegraph.backbones import body, stgcn
 from kinegraph.benchmarking.memory import peak_bytes
 from kinegraph.benchmarking.random_store import SPLIT, RandomStore
 from kinegraph.benchmarking.timing import rounds_of, seconds_of, synchronise
@@ -191,7 +191,7 @@ def channels_first() -> Iterator[None]:
     def contiguous(x: Tensor, rows: Rows) -> Tensor:
         return fold(x, rows).contiguous()
 
-    modules = (ten_blocks, stgcn)
+    modules = (body, stgcn)
     for module in modules:
         module.fold = contiguous
     try:

@@ -34,11 +34,12 @@ def small_config(name: str, registry: Mapping[str, Component]) -> Config:
 def small_backbone(
     name: str, layout: str = "ntu25", persons: int = 2, *, original: bool = False
 ) -> Backbone:
-    """Build a narrow backbone whose every parameter matters: none is left at zero."""
+    """Build a narrow backbone as after some training: no parameter at zero, norms that fit."""
     torch.manual_seed(0)
     config = small_config(name, BACKBONES)
     backbone = build_backbone(config, load_layout(layout), persons=persons, original=original)
     stir(backbone)
+    settle(backbone, some_clips(layout, persons)[0])
     return backbone
 
 
@@ -65,6 +66,18 @@ def stir(module: torch.nn.Module) -> None:
     for name, buffer in module.named_buffers():
         if name.endswith("running_mean"):
             buffer.add_(0.1 * torch.randn_like(buffer))
+
+
+@torch.no_grad()
+def settle(module: torch.nn.Module, x: Tensor) -> None:
+    """Let norms take the statistics of clips; with others, numbers may grow beyond all bounds."""
+    norms = [each for each in module.modules() if isinstance(each, torch.nn.BatchNorm1d)]
+    usual = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+    module.train()(x)
+    for norm, momentum in zip(norms, usual, strict=True):
+        norm.momentum = momentum
 
 
 def some_clips(

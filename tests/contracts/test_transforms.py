@@ -26,8 +26,10 @@ RANDOM = {  # what makes a transform draw, where it does not by itself
     "crop_resize": {"proportion": (0.5, 1.0), "minimum": 4},
     "pick_frames": {"random": True},
     "window": {"random": True},
+    "uniform_frames": {"random": True, "proportion": (0.5, 1.0)},
 }
-SOLID = ("turn_view",)  # transforms that refuse layouts in a plane
+SOLID = ("turn_view", "align_body")  # transforms that refuse layouts in a plane
+FLAT = ("fit_image",)  # transforms that refuse layouts in space
 every_transform = pytest.mark.parametrize("name", TRANSFORMS)
 
 
@@ -39,6 +41,11 @@ def reader_of(tmp_path: Path) -> MakeReader:
         return TrackReader(small_store(tmp_path / layout, load_layout(layout)), persons=2)
 
     return make
+
+
+def layout_for(name: str) -> str:
+    """Return a layout that a transform works on."""
+    return "coco17" if name in FLAT else "ntu25"
 
 
 def configs_with(name: str) -> list[Config]:
@@ -66,12 +73,13 @@ def test_works_on_every_layout(
     name: str, layout: str, original: bool, reader_of: MakeReader
 ) -> None:
     reader = reader_of(layout)
-    pipeline = Pipeline(configs_with(name), "joint", reader.skeleton, original=original)
     skeleton = reader.skeleton
-    if name in SOLID and skeleton.coordinates.positions == 2:
+    if name in (SOLID if skeleton.coordinates.positions == 2 else FLAT):
         with pytest.raises(LayoutError, match=layout):
+            pipeline = Pipeline(configs_with(name), "joint", skeleton, original=original)
             result(pipeline, reader, [0, 1, 2, 3])
         return
+    pipeline = Pipeline(configs_with(name), "joint", skeleton, original=original)
     x = result(pipeline, reader, [0, 1, 2, 3])
     assert x.shape == (4, skeleton.coordinates.channels, FRAMES, skeleton.joint_count, 2)
     assert x.dtype == torch.float32
@@ -82,7 +90,7 @@ def test_works_on_every_layout(
 
 @every_transform
 def test_draws_depend_on_seed_epoch_and_clip_alone(name: str, reader_of: MakeReader) -> None:
-    reader = reader_of("ntu25")
+    reader = reader_of(layout_for(name))
     pipeline = Pipeline(configs_with(name), "joint", reader.skeleton)
     together = result(pipeline, reader, [0, 1, 2, 3, 4, 5])
     for rows in ([3], [5, 1], [4, 3, 2, 1, 0]):
@@ -96,7 +104,7 @@ def test_draws_depend_on_seed_epoch_and_clip_alone(name: str, reader_of: MakeRea
 
 @every_transform
 def test_replayed_draws_give_the_same(name: str, reader_of: MakeReader) -> None:
-    reader = reader_of("ntu25")
+    reader = reader_of(layout_for(name))
     pipeline = Pipeline(configs_with(name), "joint", reader.skeleton)
     rows = torch.tensor([1, 2, 5])
     expected = pipeline(reader.read(rows), seed=4, epoch=2, index=rows).dense()
@@ -109,7 +117,7 @@ def test_replayed_draws_give_the_same(name: str, reader_of: MakeReader) -> None:
 
 @every_transform
 def test_the_store_is_never_changed(name: str, reader_of: MakeReader) -> None:
-    reader = reader_of("ntu25")
+    reader = reader_of(layout_for(name))
     before = reader.joints.clone()
     result(Pipeline(configs_with(name), "bone-motion", reader.skeleton), reader, [0, 1, 2, 3])
     assert torch.equal(reader.joints, before)
@@ -117,7 +125,7 @@ def test_the_store_is_never_changed(name: str, reader_of: MakeReader) -> None:
 
 @every_transform
 def test_pickles(name: str, reader_of: MakeReader) -> None:
-    reader = reader_of("ntu25")
+    reader = reader_of(layout_for(name))
     pipeline = Pipeline(configs_with(name), "joint", reader.skeleton)
     twin = pickle.loads(pickle.dumps(pipeline))
     assert torch.equal(result(twin, reader, [0, 1]), result(pipeline, reader, [0, 1]))

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from kinegraph.backbones import ctrgcn, stgcn
-from kinegraph.backbones.ten_blocks import TenBlocks
+from kinegraph.backbones import aagcn, ctrgcn, stgcn, tcagcn
+from kinegraph.backbones.body import Body
 from kinegraph.data.formats import kinetics
 from kinegraph.transforms import augment, normalise, sampling
 from kinegraph.transforms.tracks import FixedTracks
@@ -48,12 +48,12 @@ def stgcn_input(change: Callable[..., Tensor]) -> Callable[[Patch], None]:
 
 def ctrgcn_input(change: Callable[..., Tensor]) -> Callable[[Patch], None]:
     def apply(patch: Patch) -> None:
-        normalise = TenBlocks.normalise
+        normalise = Body.normalise
 
-        def changed(self: TenBlocks, x: Tensor, present: Tensor | None) -> Tensor:
+        def changed(self: Body, x: Tensor, present: Tensor | None) -> Tensor:
             return normalise(self, change(x), present)
 
-        patch.setattr(TenBlocks, "normalise", changed)
+        patch.setattr(Body, "normalise", changed)
 
     return apply
 
@@ -68,16 +68,26 @@ def transpose_stgcn(patch: Patch) -> None:
 
 
 def transpose_ctrgcn(patch: Patch) -> None:
-    forward = ctrgcn.RefinedGraphConv.forward
+    for kind in (ctrgcn.RefinedGraphConv, tcagcn.RoutedGraphConv, aagcn.AdaptiveGraphConv):
+        _transpose(kind, patch)
 
-    def changed(self: Any, x: Tensor) -> Tensor:
+
+def _transpose(kind: Any, patch: Patch) -> None:
+    forward = kind.forward
+
+    def changed(self: Any, x: Tensor, weight: Tensor | None) -> Tensor:
         original = self.adjacency.data
         self.adjacency.data = original.transpose(1, 2).contiguous()
-        y = forward(self, x)
+        y: Tensor = forward(self, x, weight)
         self.adjacency.data = original
         return y
 
-    patch.setattr(ctrgcn.RefinedGraphConv, "forward", changed)
+    patch.setattr(kind, "forward", changed)
+
+
+def no_attention(patch: Patch) -> None:
+    patch.setattr(aagcn.Attention, "forward", lambda self, y: y)
+    patch.setattr(tcagcn.SelfAttention, "forward", lambda self, y, weight: y)
 
 
 def output(change: Callable[..., Tensor]) -> Callable[[Patch], None]:
@@ -170,6 +180,12 @@ BREAKAGES = [
     Breakage("CTR-GCN", "joints rolled", ctrgcn_input(roll_joints), CTRGCN),
     Breakage("CTR-GCN", "time reversed", ctrgcn_input(reverse_time), CTRGCN[1:]),
     Breakage("CTR-GCN in FR-Head", "joints rolled", ctrgcn_input(roll_joints), CTRGCN),
+    Breakage("AAGCN", "graph transposed", transpose_ctrgcn, CTRGCN[:4]),
+    Breakage("AAGCN", "no attention", no_attention, CTRGCN),
+    Breakage("AAGCN", "joints rolled", ctrgcn_input(roll_joints), CTRGCN),
+    Breakage("TCA-GCN", "graph transposed", transpose_ctrgcn, CTRGCN[:4]),
+    Breakage("TCA-GCN", "no attention", no_attention, CTRGCN),
+    Breakage("TCA-GCN", "time reversed", ctrgcn_input(reverse_time), CTRGCN[1:]),
     Breakage("NTU crop and rotation", "corners aligned", align_corners, ("out0", "out2", "out6")),
     Breakage("NTU crop and rotation", "joints rolled", output(roll_joints), ("out1", "out3")),
     Breakage("NTU feeder", "corners aligned", align_corners, ("out_test", "out_train")),

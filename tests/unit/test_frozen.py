@@ -60,6 +60,10 @@ def make(name: str, **options: Any) -> Backbone:
     return backbone.eval()
 
 
+# Networks that a CPU has quicker forms of; others are frozen as they are.
+REARRANGED = ("stgcn", "ctrgcn", "ctrgcn-baseline")
+
+
 def clips(count: int = 3, *, frames: int = 13) -> Tensor:
     random = torch.Generator().manual_seed(1)
     return torch.randn(count, 3, frames, 25, 2, generator=random)
@@ -143,7 +147,7 @@ def test_the_answer_is_an_ordinary_tensor() -> None:
     assert head.weight.grad is not None
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", REARRANGED)
 def test_nobody_is_computed_once(name: str) -> None:
     backbone = make(name)
     frozen = backbone.freeze()
@@ -334,7 +338,7 @@ def test_a_network_without_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
     close(backbone.freeze()(x).pooled, exact(backbone, x).pooled)
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", REARRANGED)
 def test_half_precision(name: str) -> None:
     backbone = make(name)
     frozen, x = backbone.freeze(), clips()

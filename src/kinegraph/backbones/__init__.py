@@ -47,6 +47,34 @@ class CTRGCNBaselineConfig(Config):
     """Channels of the first four blocks, doubled twice later."""
 
 
+class AAGCNConfig(Config):
+    """AAGCN (TIP 2020): a topology for every clip, attention to joints, frames and channels."""
+
+    name: Literal["aagcn"] = "aagcn"
+    width: int = Field(64, ge=4)
+    """Channels of the first four blocks, doubled twice later."""
+    attention: bool = True
+    """Weigh joints, frames and channels after each graph convolution."""
+
+
+class TCAGCNConfig(Config):
+    """TCA-GCN (2022): CTR-GCN with values that are weighed over time."""
+
+    name: Literal["tcagcn"] = "tcagcn"
+    width: int = Field(64, ge=4, multiple_of=4)
+    """Channels of the first four blocks, doubled twice later."""
+
+
+class InfoGCNConfig(Config):
+    """InfoGCN (CVPR 2022): attention between the joints of every frame."""
+
+    name: Literal["infogcn"] = "infogcn"
+    width: int = Field(64, ge=8, multiple_of=4)
+    """Channels of the embedding and the first three blocks, doubled twice later."""
+    heads: int = Field(3, ge=1)
+    """Attention maps in every frame."""
+
+
 def _build_stgcn(
     config: STGCNConfig, skeleton: Skeleton, in_channels: int, persons: int, original: bool
 ) -> Backbone:
@@ -85,6 +113,30 @@ def _build_ctrgcn_baseline(
     return CTRGCNBaseline(skeleton, in_channels, persons, config.width)
 
 
+def _build_aagcn(
+    config: AAGCNConfig, skeleton: Skeleton, in_channels: int, persons: int, original: bool
+) -> Backbone:
+    from kinegraph.backbones.aagcn import AAGCN
+
+    return AAGCN(skeleton, in_channels, persons, config.width, attention=config.attention)
+
+
+def _build_tcagcn(
+    config: TCAGCNConfig, skeleton: Skeleton, in_channels: int, persons: int, original: bool
+) -> Backbone:
+    from kinegraph.backbones.tcagcn import TCAGCN
+
+    return TCAGCN(skeleton, in_channels, persons, config.width, original=original)
+
+
+def _build_infogcn(
+    config: InfoGCNConfig, skeleton: Skeleton, in_channels: int, persons: int, original: bool
+) -> Backbone:
+    from kinegraph.backbones.infogcn import InfoGCN
+
+    return InfoGCN(skeleton, in_channels, persons, config.width, config.heads)
+
+
 def _component(config: type[Config], build: Any) -> Component:
     return Component(summary=(config.__doc__ or "").splitlines()[0], config=config, build=build)
 
@@ -94,6 +146,9 @@ BACKBONES: dict[str, Component] = {
     "stgcn": _component(STGCNConfig, _build_stgcn),
     "ctrgcn": _component(CTRGCNConfig, _build_ctrgcn),
     "ctrgcn-baseline": _component(CTRGCNBaselineConfig, _build_ctrgcn_baseline),
+    "aagcn": _component(AAGCNConfig, _build_aagcn),
+    "tcagcn": _component(TCAGCNConfig, _build_tcagcn),
+    "infogcn": _component(InfoGCNConfig, _build_infogcn),
 }
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from kinegraph.backbones.base import Backbone, Features
-from kinegraph.backbones.ten_blocks import SpatialUnit, TenBlocks
+from kinegraph.backbones.body import Body, SpatialUnit
 from kinegraph.kernels.aggregate import Refinement, project_and_aggregate
 from kinegraph.nn.graph import directed
 from kinegraph.nn.init import kaiming_fan_out
@@ -58,25 +58,24 @@ class RefinedGraphConv(nn.Module):
         for convolution in (self.query, self.key, self.value, self.expand):
             kaiming_fan_out(convolution, subsets=self.subsets)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, _: Tensor | None = None) -> Tensor:
         """(R, C_in, T, V) -> (R, C, T, V)."""
-        rows, _, _, joints = x.shape
+        return project_and_aggregate(
+            x, self.value.weight, self.value.bias, self.adjacency[None], self.refinement(x)
+        )
+
+    def refinement(self, x: Tensor) -> Refinement:
+        """Return what the inferred part of the topology of x (R, C_in, T, V) is made of."""
         assert self.expand.bias is not None
         mean = mean_over_time(x)  # before the convolutions: they are linear
-        relation = (rows, self.subsets, self.relation, joints)
-        return project_and_aggregate(
-            x,
-            self.value.weight,
-            self.value.bias,
-            self.adjacency[None],
-            Refinement(
-                # In the order in which kernels read them, once for all kernels: (R, K, Q, V).
-                query=self.query(mean).view(relation).contiguous(),
-                key=self.key(mean).view(relation).contiguous(),
-                expand=self.expand.weight.view(self.subsets, self.channels, self.relation),
-                bias=self.expand.bias.view(self.subsets, self.channels),
-                alpha=self.alpha,
-            ),
+        relation = (len(x), self.subsets, self.relation, x.shape[3])
+        return Refinement(
+            # In the order in which kernels read them, once for all kernels: (R, K, Q, V).
+            query=self.query(mean).view(relation).contiguous(),
+            key=self.key(mean).view(relation).contiguous(),
+            expand=self.expand.weight.view(self.subsets, self.channels, self.relation),
+            bias=self.expand.bias.view(self.subsets, self.channels),
+            alpha=self.alpha,
         )
 
 
@@ -98,9 +97,7 @@ class CTRGCN(Backbone):
             conv = RefinedGraphConv(in_channels, channels, adjacency)
             return SpatialUnit(conv, in_channels, channels)
 
-        self.body = TenBlocks(
-            skeleton, in_channels, persons, width, spatial, MultiScaleTemporalConv
-        )
+        self.body = Body(skeleton, in_channels, persons, width, spatial, MultiScaleTemporalConv)
         self.out_channels = self.body.out_channels
         self.stage_channels = self.body.stage_channels
         self.stage_strides = self.body.stage_strides
@@ -116,6 +113,6 @@ class CTRGCN(Backbone):
         """Return the network for inference alone, rearranged on CPUs: see `Backbone.freeze`."""
         if next(self.parameters()).device.type != "cpu":
             return super().freeze()
-        from kinegraph.backbones.frozen.families import freeze_ten_blocks
+        from kinegraph.backbones.frozen.families import freeze_body
 
-        return freeze_ten_blocks(self, self.body)
+        return freeze_body(self, self.body)

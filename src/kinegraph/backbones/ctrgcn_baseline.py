@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from kinegraph.backbones.base import Backbone, Features
-from kinegraph.backbones.ten_blocks import SpatialUnit, TenBlocks
+from kinegraph.backbones.body import Body, SpatialUnit
 from kinegraph.nn.init import normal
 from kinegraph.nn.persons import Rows
 from kinegraph.nn.temporal_conv import TemporalConv
@@ -37,7 +37,7 @@ class LearnedGraphConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(subsets, channels))
         normal(self.conv.weight, math.sqrt(2 / (channels * in_channels * subsets)))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, _: Tensor | None = None) -> Tensor:
         """(R, C_in, T, V) -> (R, C, T, V)."""
         adjacency = self.normalised()
         mixed = [x @ adjacency[k] for k in range(self.subsets)]  # each (R, C_in, T, V)
@@ -66,7 +66,7 @@ class CTRGCNBaseline(Backbone):
         def temporal(in_channels: int, channels: int, stride: int) -> nn.Module:
             return TemporalConv(in_channels, channels, kernel=5, stride=stride)
 
-        self.body = TenBlocks(skeleton, in_channels, persons, width, spatial, temporal)
+        self.body = Body(skeleton, in_channels, persons, width, spatial, temporal)
         self.out_channels = self.body.out_channels
         self.stage_channels = self.body.stage_channels
         self.stage_strides = self.body.stage_strides
@@ -82,6 +82,6 @@ class CTRGCNBaseline(Backbone):
         """Return the network for inference alone, rearranged on CPUs: see `Backbone.freeze`."""
         if next(self.parameters()).device.type != "cpu":
             return super().freeze()
-        from kinegraph.backbones.frozen.families import freeze_ten_blocks
+        from kinegraph.backbones.frozen.families import freeze_body
 
-        return freeze_ten_blocks(self, self.body)
+        return freeze_body(self, self.body)

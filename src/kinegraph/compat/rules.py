@@ -101,6 +101,28 @@ def _ctrgcn_ends() -> list[Rule]:
     ]
 
 
+def _branches(theirs: str, ours: str) -> list[Rule]:
+    """A multi-scale temporal convolution: four modules there, one for what they share here."""
+    reduce = [f"{theirs}.{i}.0" for i in range(4)]
+    ends = [f"{theirs}.0.3.bn", f"{theirs}.1.3.bn", f"{theirs}.2.4", f"{theirs}.3.1"]
+    rules = _modules(reduce, f"{ours}.reduce", CONVOLUTION)
+    rules += _modules([f"{theirs}.{i}.1" for i in (0, 1, 2)], f"{ours}.reduce_norm", NORM)
+    rules += _modules(ends, f"{ours}.norm", NORM)
+    for i in (0, 1):
+        rules += _module(f"{theirs}.{i}.3.conv", f"{ours}.dilated.{i}", CONVOLUTION)
+    return rules
+
+
+def _relation(theirs: str, ours: str) -> list[Rule]:
+    """What refines the topology in CTR-GCN and TCA-GCN."""
+    rules = _tensor(f"{theirs}.alpha", f"{ours}.alpha")
+    for number, name in ((1, "query"), (2, "key"), (4, "expand")):
+        rules += _module(
+            f"{theirs}.convs.{{k}}.conv{number}", f"{ours}.{name}", CONVOLUTION, "rows"
+        )
+    return rules
+
+
 def _ctrgcn() -> list[Rule]:
     """Chen et al., CTR-GCN: the class ``model.ctrgcn.Model``, also in FR-Head and LST."""
     rules = _ctrgcn_ends()
@@ -108,20 +130,9 @@ def _ctrgcn() -> list[Rule]:
         theirs, ours = f"l{b + 1}", f"backbone.body.blocks.{b}"
         rules += _ctrgcn_block(theirs, ours)
         graph, conv = f"{theirs}.gcn1", f"{ours}.spatial.conv"
-        rules += _tensor(f"{graph}.alpha", f"{conv}.alpha")
-        rules += _module(f"{graph}.convs.{{k}}.conv1", f"{conv}.query", CONVOLUTION, "rows")
-        rules += _module(f"{graph}.convs.{{k}}.conv2", f"{conv}.key", CONVOLUTION, "rows")
+        rules += _relation(graph, conv)
         rules += _module(f"{graph}.convs.{{k}}.conv3", f"{conv}.value", CONVOLUTION, "rows")
-        rules += _module(f"{graph}.convs.{{k}}.conv4", f"{conv}.expand", CONVOLUTION, "rows")
-        branch, time = f"{theirs}.tcn1.branches", f"{ours}.temporal"
-        # Theirs has a module for each of four branches; ours one for what they have in common.
-        reduce = [f"{branch}.0.0", f"{branch}.1.0", f"{branch}.2.0", f"{branch}.3.0"]
-        ends = [f"{branch}.0.3.bn", f"{branch}.1.3.bn", f"{branch}.2.4", f"{branch}.3.1"]
-        rules += _modules(reduce, f"{time}.reduce", CONVOLUTION)
-        rules += _modules([f"{branch}.{i}.1" for i in (0, 1, 2)], f"{time}.reduce_norm", NORM)
-        rules += _modules(ends, f"{time}.norm", NORM)
-        for i in (0, 1):
-            rules += _module(f"{branch}.{i}.3.conv", f"{time}.dilated.{i}", CONVOLUTION)
+        rules += _branches(f"{theirs}.tcn1.branches", f"{ours}.temporal")
     return rules
 
 
@@ -139,9 +150,66 @@ def _ctrgcn_baseline() -> list[Rule]:
     return rules
 
 
+def _aagcn() -> list[Rule]:
+    """Shi et al., AAGCN, as in FR-Head: the class ``model.aagcn.Model``."""
+    rules = _ctrgcn_ends()
+    for b in range(BLOCKS):
+        theirs, ours = f"l{b + 1}", f"backbone.body.blocks.{b}"
+        rules += _ctrgcn_block(theirs, ours)
+        graph, conv, weighing = (
+            f"{theirs}.gcn1",
+            f"{ours}.spatial.conv",
+            f"{ours}.spatial.attention",
+        )
+        rules += _tensor(f"{graph}.alpha", f"{conv}.alpha")
+        rules += _module(f"{graph}.conv_a.{{k}}", f"{conv}.query", CONVOLUTION, "rows")
+        rules += _module(f"{graph}.conv_b.{{k}}", f"{conv}.key", CONVOLUTION, "rows")
+        rules += _module(f"{graph}.conv_d.{{k}}", f"{conv}.value", ("weight",), "rows")
+        rules += _module(f"{graph}.conv_d.{{k}}", conv, ("bias",), "stack")
+        rules += _module(f"{graph}.conv_sa", f"{weighing}.joints", CONVOLUTION)
+        rules += _module(f"{graph}.conv_ta", f"{weighing}.frames", CONVOLUTION)
+        rules += _module(f"{graph}.fc1c", f"{weighing}.squeeze", CONVOLUTION)
+        rules += _module(f"{graph}.fc2c", f"{weighing}.expand", CONVOLUTION)
+        rules += _module(f"{theirs}.tcn1.conv", f"{ours}.temporal.conv", CONVOLUTION)
+        rules += _module(f"{theirs}.tcn1.bn", f"{ours}.temporal.norm", NORM)
+    return rules
+
+
+def _tcagcn() -> list[Rule]:
+    """Wang et al., TCA-GCN, as in FR-Head: the class ``model.tcagcn.Model``."""
+    rules = _ctrgcn_ends()
+    for b in range(BLOCKS):
+        theirs, ours = f"l{b + 1}", f"backbone.body.blocks.{b}"
+        rules += _ctrgcn_block(theirs, ours)
+        graph, conv = f"{theirs}.gcn1", f"{ours}.spatial.conv"
+        rules += _relation(graph, conv)
+        rules += _module(f"{graph}.convs.{{k}}.conv", f"{conv}.value", ("weight",), "rows")
+        route = f"{graph}.convs.{{k}}.conv_rf"
+        rules += _module(f"{route}.g", f"{conv}.route.whole", CONVOLUTION, "rows")
+        rules += _module(f"{route}.a", f"{conv}.route.context", CONVOLUTION, "rows")
+        rules += _module(f"{route}.b", f"{conv}.route.expand", ("weight",), "rows")
+        norms = [f"{graph}.convs.{k}.conv_rf.bn" for k in range(SUBSETS)]
+        rules += _modules(norms, f"{conv}.route.norm", NORM)
+        rules += _branches(f"{theirs}.tcn1.branches", f"{ours}.temporal.branches")
+        gates, attention = f"{theirs}.tcn1.af", f"{ours}.temporal.attention"
+        for name, first in (("local", 0), ("global", 1)):
+            gate = f"{gates}.{name}_att"
+            own = f"{attention}.{'here' if name == 'local' else 'whole'}"
+            rules += _module(f"{gate}.{first}", f"{own}1", CONVOLUTION)
+            rules += _module(f"{gate}.{first + 1}", f"{own}1_norm", NORM)
+            rules += _module(f"{gate}.{first + 3}", f"{own}2", CONVOLUTION)
+            rules += _module(f"{gate}.{first + 4}", f"{own}2_norm", NORM)
+    return rules
+
+
 # The backbone's name -> its rules, for the backbone in the objective `classify`.
 RULES: dict[str, tuple[Rule, ...]] = {
     "stgcn": tuple(_stgcn()),
     "ctrgcn": tuple(_ctrgcn()),
     "ctrgcn-baseline": tuple(_ctrgcn_baseline()),
+    "aagcn": tuple(_aagcn()),
+    "tcagcn": tuple(_tcagcn()),
 }
+
+# The backbone's name -> endings of original tensors that are carried along but never used.
+UNUSED: dict[str, tuple[str, ...]] = {"tcagcn": (".conv3.weight", ".conv3.bias")}

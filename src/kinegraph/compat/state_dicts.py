@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from kinegraph.compat.rules import RULES, Rule
+from kinegraph.compat.rules import RULES, UNUSED, Rule
 from kinegraph.errors import CheckpointError, unknown
 
 StateDict = dict[str, Tensor]
@@ -27,7 +27,7 @@ def from_original(
     that files of old PyTorch versions lack start at zero.
 
     Args:
-        family: Name of the backbone: ``stgcn``, ``ctrgcn`` or ``ctrgcn-baseline``.
+        family: Name of the backbone: a key of `rules.RULES`.
         state: Original names -> tensors.
         ignore: Beginnings of original names to leave out, such as a head used in training only.
 
@@ -40,6 +40,8 @@ def from_original(
     rules = _rules(family)
     left = {name.rsplit("module.", 1)[-1]: tensor for name, tensor in state.items()}
     left = {name: tensor for name, tensor in left.items() if not name.startswith(tuple(ignore))}
+    unused = UNUSED.get(family, ())
+    left = {name: tensor for name, tensor in left.items() if not name.endswith(unused)}
     known = {name for rule in rules for name in rule.theirs}
     extra = [name for name in left if name not in known]
     if extra:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import nn
 
-from kinegraph.backbones import stgcn, ten_blocks
+from kinegraph.backbones import body as bodies
+from kinegraph.backbones import stgcn
 from kinegraph.backbones.base import Backbone
 from kinegraph.backbones.ctrgcn import RefinedGraphConv
 from kinegraph.backbones.ctrgcn_baseline import LearnedGraphConv
@@ -19,22 +20,22 @@ from kinegraph.nn.norm import BatchNorm
 from kinegraph.nn.temporal_conv import MultiScaleTemporalConv, TemporalConv
 
 
-def freeze_ten_blocks(network: Backbone, body: ten_blocks.TenBlocks) -> FrozenNetwork:
+def freeze_body(network: Backbone, body: bodies.Body) -> FrozenNetwork:
     """Freeze CTR-GCN or its baseline, of which ``body`` is the body."""
     blocks = []
     for block in body.blocks:
-        assert isinstance(block, ten_blocks.Block)
+        assert isinstance(block, bodies.Block)
         unit = block.spatial
-        assert isinstance(unit, ten_blocks.SpatialUnit)
+        assert isinstance(unit, bodies.SpatialUnit)
         blocks.append(
             FrozenBlock(
                 _graph_conv(unit),
                 _temporal(block.temporal),
                 _residual(unit.residual),
-                None if block.first else _residual(block.residual),
+                None if block.bare else _residual(block.residual),
             )
         )
-    return _network(network, body.input_norm, blocks, ten_blocks.STAGE_BLOCKS)
+    return _network(network, body.input_norm, blocks, body.plan.stages)
 
 
 def freeze_stgcn(network: stgcn.STGCN) -> FrozenNetwork:
@@ -60,7 +61,10 @@ def freeze_stgcn(network: stgcn.STGCN) -> FrozenNetwork:
 
 
 def _network(
-    network: Backbone, norm: BatchNorm, blocks: Sequence[FrozenBlock], stage_blocks: dict[str, int]
+    network: Backbone,
+    norm: BatchNorm,
+    blocks: Sequence[FrozenBlock],
+    stage_blocks: Mapping[str, int],
 ) -> FrozenNetwork:
     """Put blocks together, with the norm of the input before them."""
     first = blocks[0].spatial
@@ -71,7 +75,7 @@ def _network(
     return FrozenNetwork(network, scale.view(shape), shift.view(shape), blocks, stage_blocks)
 
 
-def _graph_conv(unit: ten_blocks.SpatialUnit) -> nn.Module:
+def _graph_conv(unit: bodies.SpatialUnit) -> nn.Module:
     conv = unit.conv
     if isinstance(conv, RefinedGraphConv):
         return FrozenRefined(conv, unit.norm)

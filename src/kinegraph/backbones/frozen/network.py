@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Self
 
 import torch
@@ -74,7 +74,7 @@ class FrozenNetwork(Backbone):
         scale: Tensor,
         shift: Tensor,
         blocks: Sequence[FrozenBlock],
-        stage_blocks: dict[str, int],
+        stage_blocks: Mapping[str, int],
     ) -> None:
         super().__init__()
         self.out_channels = original.out_channels

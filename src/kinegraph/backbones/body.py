@@ -1,8 +1,10 @@
-"""The body that CTR-GCN and its relatives share: input norm, ten blocks, pooling."""
+"""The body that CTR-GCN and its relatives share: input norm, nine or ten blocks, pooling."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
@@ -12,9 +14,36 @@ from kinegraph.nn.persons import Rows, fold, pool, rows_of
 from kinegraph.nn.temporal_conv import TemporalConv
 from kinegraph.skeleton import Skeleton
 
-WIDTHS = (1, 1, 1, 1, 2, 2, 2, 4, 4, 4)  # times the width of the network
-STRIDES = (1, 1, 1, 1, 2, 1, 1, 2, 1, 1)  # over time
-STAGE_BLOCKS = {"low": 0, "mid": 4, "high": 7, "final": 9}
+
+@dataclass(frozen=True)
+class Plan:
+    """How the blocks of a network follow each other.
+
+    Attributes:
+        widths: Channels of each block, as a multiple of the network's width.
+        strides: Stride of each block over time.
+        stages: Stage name -> the block whose output it is.
+        bare_first: Whether the first block has no residual.
+    """
+
+    widths: tuple[int, ...]
+    strides: tuple[int, ...]
+    stages: Mapping[str, int]
+    bare_first: bool
+
+
+TEN_BLOCKS = Plan(
+    widths=(1, 1, 1, 1, 2, 2, 2, 4, 4, 4),
+    strides=(1, 1, 1, 1, 2, 1, 1, 2, 1, 1),
+    stages={"low": 0, "mid": 4, "high": 7, "final": 9},
+    bare_first=True,
+)
+NINE_BLOCKS = Plan(
+    widths=(1, 1, 1, 2, 2, 2, 4, 4, 4),
+    strides=(1, 1, 1, 2, 1, 1, 2, 1, 1),
+    stages={"low": 0, "mid": 3, "high": 6, "final": 8},
+    bare_first=False,
+)
 
 MakeUnit = Callable[[int, int, int], nn.Module]  # in_channels, channels, stride
 
@@ -34,12 +63,12 @@ class SpatialUnit(nn.Module):
     def forward(self, x: Tensor, weight: Tensor | None) -> Tensor:
         """(R, C_in, T, V) and weights of rows -> (R, C, T, V)."""
         residual = x if self.residual is None else self.residual(x, weight)
-        y: Tensor = self.norm(self.conv(x), weight, residual=residual, relu=True)
+        y: Tensor = self.norm(self.conv(x, weight), weight, residual=residual, relu=True)
         return y
 
 
 class Block(nn.Module):
-    """relu(temporal(spatial(x)) + residual(x)); the first block has no residual."""
+    """relu(temporal(spatial(x)) + residual(x)); a bare block has no residual."""
 
     def __init__(
         self,
@@ -49,35 +78,36 @@ class Block(nn.Module):
         spatial: nn.Module,
         temporal: nn.Module,
         *,
-        first: bool,
+        bare: bool,
     ) -> None:
         super().__init__()
         self.spatial = spatial
         self.temporal = temporal
-        self.first = first
+        self.bare = bare
         self.residual = None
-        if not first and (in_channels != channels or stride != 1):
+        if not bare and (in_channels != channels or stride != 1):
             self.residual = TemporalConv(in_channels, channels, kernel=1, stride=stride)
 
     def forward(self, x: Tensor, weight: Tensor | None) -> Tensor:
         """(R, C_in, T, V) and weights of rows -> (R, C, ceil(T / stride), V)."""
-        residual = None if self.first else x
+        residual = None if self.bare else x
         if self.residual is not None:
             residual = self.residual(x, weight)
         y: Tensor = self.temporal(self.spatial(x, weight), weight, residual=residual, relu=True)
         return y
 
 
-class TenBlocks(nn.Module):
-    """Input norm, ten blocks and pooling; what a block does in space and time is given.
+class Body(nn.Module):
+    """Input norm, blocks and pooling; what a block does in space and time is given.
 
     Args:
         skeleton: Layout of the joints.
         in_channels: C of the input.
         persons: M; the input norm has channels of its own for each slot.
-        width: Channels of the first four blocks, doubled twice later.
+        width: Channels of the first blocks, doubled twice later.
         spatial: Makes the unit over joints from (in_channels, channels, 1).
         temporal: Makes the unit over time from (channels, channels, stride).
+        plan: How many blocks there are, how wide and with which strides.
     """
 
     def __init__(
@@ -88,24 +118,28 @@ class TenBlocks(nn.Module):
         width: int,
         spatial: MakeUnit,
         temporal: MakeUnit,
+        plan: Plan = TEN_BLOCKS,
     ) -> None:
         super().__init__()
+        self.plan = plan
         self.input_norm = BatchNorm(persons * skeleton.joint_count * in_channels)
-        channels = [in_channels, *(width * factor for factor in WIDTHS)]
+        channels = [in_channels, *(width * factor for factor in plan.widths)]
         self.blocks = nn.ModuleList(
             Block(
                 channels[i],
                 channels[i + 1],
-                STRIDES[i],
+                stride,
                 spatial(channels[i], channels[i + 1], 1),
-                temporal(channels[i + 1], channels[i + 1], STRIDES[i]),
-                first=i == 0,
+                temporal(channels[i + 1], channels[i + 1], stride),
+                bare=i == 0 and plan.bare_first,
             )
-            for i in range(len(WIDTHS))
+            for i, stride in enumerate(plan.strides)
         )
         self.out_channels = channels[-1]
-        self.stage_channels = {stage: channels[i + 1] for stage, i in STAGE_BLOCKS.items()}
-        self.stage_strides = {"low": 1, "mid": 2, "high": 4, "final": 4}
+        self.stage_channels = {stage: channels[i + 1] for stage, i in plan.stages.items()}
+        self.stage_strides = {
+            stage: math.prod(plan.strides[: i + 1]) for stage, i in plan.stages.items()
+        }
 
     def forward(self, x: Tensor, present: Tensor | Rows | None, stages: Sequence[str]) -> Features:
         """(N, C, T, V, M) clips -> features."""
@@ -115,7 +149,7 @@ class TenBlocks(nn.Module):
         for i, block in enumerate(self.blocks):
             x = block(x, rows.weight)
             for stage in stages:
-                if STAGE_BLOCKS[stage] == i:
+                if self.plan.stages[stage] == i:
                     maps[stage] = rows.unfold(x)  # (N, M, C, T', V)
         return Features(pool(x, rows), maps)
 
