@@ -168,7 +168,7 @@ def test_one_file_is_read_with_or_without_its_label_file(root: Path, tmp_path: P
     write(alone.parent / "kinetics_val_label.json", {"other": entry()})
     assert read_file(alone)[0].label == -1  # the label file of others
     (alone.parent / "kinetics_val_label.json").unlink()
-    with pytest.raises(SourceError, match="no label"):
+    with pytest.raises(SourceError, match=r"no label; name the label file with --labels"):
         import_data("kinetics", alone.parent, tmp_path / "store")
 
 

@@ -226,7 +226,7 @@ def test_without_labels_a_recording_is_one_clip_without_a_label(tmp_path: Path) 
     clip, skeleton = read_file(tmp_path / "A10N08-L.txt")
     assert skeleton.name == "ntu25"
     assert (clip.name, clip.label, clip.frames, clip.camera) == ("A10N08-L", -1, 20, 1)
-    with pytest.raises(SourceError, match="no label"):
+    with pytest.raises(SourceError, match=r"no label; name the folder .* --labels"):
         import_data("pku-mmd", tmp_path / "A10N08-L.txt", tmp_path / "store")
 
 

@@ -68,8 +68,8 @@ class Arguments(BaseModel):
     people: int | None = Field(
         None, description=_known_to("people", "How many people of a clip are kept.")
     )
-    matching: bool | None = Field(
-        None, description=_known_to("matching", "Whether people are followed by their poses.")
+    matching: bool = Field(
+        False, description=_known_to("matching", "Whether people are followed by their poses.")
     )
     part: str | None = Field(
         None, description=_known_to("part", "Which portion of a data set the source is.")
@@ -196,6 +196,6 @@ def _options(arguments: Arguments) -> Options:
         labels=arguments.labels,
         splits=arguments.splits,
         people=arguments.people,
-        matching=arguments.matching,
+        matching=arguments.matching or None,
         part=arguments.part,
     )

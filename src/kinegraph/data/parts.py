@@ -118,7 +118,7 @@ def read_into(
         try:
             clip = recording.read()
             if recordings.labelled and clip.label == UNKNOWN:
-                raise ClipError(f"clip '{clip.name}' has no label")
+                raise ClipError(f"clip '{clip.name}' has no label{recordings.remedy}")
             writer.add(clip)
             for split, sides in recordings.splits.items():
                 columns[split].append(sides.get(clip.name, 0))

@@ -78,6 +78,7 @@ def open_kinetics(source: Path, options: Options) -> Iterator[Recordings]:
             skeleton=load_layout(LAYOUT),
             class_names=() if labels is None else labels.class_names,
             items=Lazy(len(shown), lambda row: _recording(shown[row], read)),
+            remedy="" if labels else "; name the label file with --labels",
             default_split="train-val" if {"train", "val"} <= set(parts) else "",
             splits=_splits(videos, parts),
             left_out=[(name, "its label file says that nobody is seen") for name in sorted(empty)],

@@ -145,6 +145,7 @@ def open_pku_mmd(source: Path, options: Options) -> Iterator[Recordings]:
             skeleton=load_layout(LAYOUT),
             class_names=CLASSES,
             items=[item for recording, cut in cuts for item in _items(recording, cut, last)],
+            remedy="" if labels else "; name the folder of label files with --labels",
             default_split="xsub" if splits.get("xsub") else "xview",
             splits={
                 name: {

@@ -65,6 +65,7 @@ class Recordings:
         class_names: Names of the classes, in label order.
         items: The recordings, each to be read at any time.
         labelled: Whether a recording without a label is an error when a store is made.
+        remedy: What to do about such a recording, as the end of a message: ``"; ..."``.
         default_split: The split that publications use for this data set, or empty.
         splits: Splits that no rule yields: name -> {clip name: 1 train or 2 test}.
         ordered: Whether reading is quick only in the order of the items (a compressed stream).
@@ -78,6 +79,7 @@ class Recordings:
     class_names: tuple[str, ...]
     items: Sequence[Recording]
     labelled: bool = True
+    remedy: str = ""
     default_split: str = ""
     splits: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     ordered: bool = False
