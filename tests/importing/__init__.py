@@ -1,0 +1,1 @@
+"""Tests of imports in parts, of merging, comparing and verifying stores."""
