@@ -28,7 +28,8 @@ class LineCounter:
         self.entered: set[str] = set()
         self.fresh = False
         self._lines: dict[str, set[int]] = {}
-        self._missing: dict[Key, set[int]] = {}
+        self._ran: dict[str, set[int]] = {}
+        self._missing: dict[Key, set[int]] = {}  # of each function: what is still waited for
         self._names: dict[Key, str] = {}
         for module in dict.fromkeys(modules):
             self._add(module)
@@ -39,7 +40,7 @@ class LineCounter:
         assert spec is not None, module
         assert spec.origin is not None, module
         whole = compile(Path(spec.origin).read_text(encoding="utf-8"), spec.origin, "exec")
-        self._lines[module] = set()
+        self._lines[module], self._ran[module] = set(), set()
         for code in _functions(whole):
             key = (code.co_filename, code.co_firstlineno)
             lines = {line for *_, line in code.co_lines() if line and line != code.co_firstlineno}
@@ -65,21 +66,13 @@ class LineCounter:
 
     def shares(self) -> dict[str, tuple[int, int]]:
         """Return how many lines of each module were run, and how many there are."""
-        missing: dict[str, int] = {}
-        for key, lines in self._missing.items():
-            module = self._names[key].partition(":")[0]
-            missing[module] = missing.get(module, 0) + len(lines)
         return {
-            module: (len(lines) - missing.get(module, 0), len(lines))
-            for module, lines in self._lines.items()
+            module: (len(self._ran[module]), len(lines)) for module, lines in self._lines.items()
         }
 
     def missing(self) -> dict[str, list[int]]:
         """Return the lines of each module that never ran."""
-        found: dict[str, list[int]] = {}
-        for key, lines in self._missing.items():
-            found.setdefault(self._names[key].partition(":")[0], []).extend(lines)
-        return {module: sorted(lines) for module, lines in found.items()}
+        return {module: sorted(self._lines[module] - ran) for module, ran in self._ran.items()}
 
     def _called(self, frame: FrameType, event: str, argument: Any) -> Any:
         code = frame.f_code
@@ -92,11 +85,13 @@ class LineCounter:
         self.entered.add(self._names[key])
         if not missing:
             return None
+        ran = self._ran[self._names[key].partition(":")[0]]
 
         def run(frame: FrameType, event: str, argument: Any) -> Any:
             if event == "line" and frame.f_lineno in missing:
                 missing.discard(frame.f_lineno)
-                self.fresh = True
+                self.fresh |= frame.f_lineno not in ran
+                ran.add(frame.f_lineno)
             return run
 
         return run

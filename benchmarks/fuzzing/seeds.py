@@ -92,26 +92,24 @@ def ucla(_: int = 0) -> Files:
 
 
 def ntu(bodies: int = 2) -> Files:
-    files = []
-    for name, ids in (("S001C002P003R002A013", 1), ("S017C001P001R001A050", bodies)):
-        frames = 15 if ids == 1 else 14
-        files.append((f"{name}.skeleton", _skeleton_text(frames, ids)))
-    return tuple(files)
+    alone = [(0,)] * 13
+    together = [(0, 1)] * 12 if bodies == 2 else [(0, 1)] * 6 + [(2, 0)] * 6
+    return (
+        ("S001C002P003R002A013.skeleton", _skeleton_text(alone, "%.4f", "\r\n")),
+        ("S017C001P001R001A050.skeleton", _skeleton_text(together, "%.1f", "\n")),
+    )
 
 
-def _skeleton_text(frames: int, bodies: int) -> bytes:
+def _skeleton_text(frames: list[tuple[int, ...]], form: str, end: str) -> bytes:
     """Return the text that a Kinect's program writes, with short numbers in the ignored fields."""
-    lines = [str(frames)]
-    numbers = joints(frames, bodies, 25, 3) / 10
-    for frame in range(frames):
-        seen = bodies if 1 < frame < 13 else 1
-        lines.append(str(seen))
-        for body in range(seen):
+    lines = [str(len(frames))]
+    for number, seen in enumerate(frames):
+        lines.append(str(len(seen)))
+        for body in seen:
             lines += [f"7205759403793110{body} 0 1 1 1 1 0 0.02 0.05 2", "25"]
-            lines += [
-                f"{x:.3f} {y:.3f} {z:.3f} 2 1 1 5 0 0 0 0 2" for x, y, z in numbers[frame, body]
-            ]
-    return "\r\n".join([*lines, ""]).encode()
+            places = joints(25, 3) * (1, 4, 1) + 0.1 * joints(number + 1, body + 1, 3)[-1, -1]
+            lines += [" ".join(form % value for value in row) + " 0" * 8 + " 2" for row in places]
+    return end.join([*lines, ""]).encode()
 
 
 def kinetics(_: int = 0) -> Files:

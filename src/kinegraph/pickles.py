@@ -13,6 +13,7 @@ import codecs
 import io
 import mmap
 import pickletools
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -243,7 +244,9 @@ def _read_python2_string(stream: BinaryIO) -> str:
     body = line.rstrip(b"\n")
     if not line.endswith(b"\n") or len(body) < 2 or body[:1] not in b"'\"" or body[0] != body[-1]:
         raise ValueError("a text is not quoted")
-    return codecs.escape_decode(body[1:-1])[0].decode("latin1")
+    with warnings.catch_warnings():  # of escapes that Python does not know and keeps as they are
+        warnings.simplefilter("ignore")
+        return codecs.escape_decode(body[1:-1])[0].decode("latin1")
 
 
 _OPCODES = {opcode.code.encode("latin1"): opcode for opcode in pickletools.opcodes}

@@ -88,7 +88,8 @@ def read_header(
     if dtype.subdtype is not None:
         raise error(f"{where} holds values of type {dtype}; expected numbers or text")
     header = Header(shape, dtype, fortran, offset)
-    sound = min(shape, default=0) >= 0 and dtype.itemsize > 0
+    whole = set(map(type, shape)) <= {int}  # NumPy takes True for a length, and then stumbles
+    sound = whole and min(shape, default=0) >= 0 and dtype.itemsize > 0
     if not sound or header.size != size - offset:
         raise error(
             f"{where} is cut short or damaged: its header declares {header.size:,} bytes of data,"

@@ -131,7 +131,7 @@ def _by_folders(path: str) -> list[str]:
 
 
 def _archive_members(archive: zipfile.ZipFile, source: Path, suffix: str) -> list[Member]:
-    infos = [info for info in archive.infolist() if not info.is_dir()]
+    infos = [info for info in archive.infolist() if not info.filename.endswith("/")]
     for info in infos:
         _check_member(info, source)
     size = source.stat().st_size
