@@ -157,6 +157,7 @@ def test_every_way_of_cleaning_makes_a_store(cleaning: str, tmp_path: Path) -> N
     pelvis, spine = store.joints[0, :2]
     assert (not spine.any()) == (cleaning in ("denoised", "aligned"))  # it is the origin
     assert np.allclose((spine - pelvis)[:2], 0, atol=1e-6) == (cleaning == "aligned")  # along z
+    assert store.skeleton.coordinates.up == ("+z" if cleaning == "aligned" else "+y")
 
 
 def test_denoised_is_what_happens_by_default(tmp_path: Path) -> None:

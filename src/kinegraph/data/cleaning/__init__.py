@@ -31,10 +31,12 @@ class Cleaning:
         summary: One line for people.
         people: Turns what a sensor saw into (M, T, V, 3), zero where a person is not seen; raises
             ClipError where nobody is left.
+        up: The axis that points up afterwards.
     """
 
     summary: str
     people: Callable[[Sightings], People]
+    up: str = "+y"
 
 
 CLEANINGS: dict[str, Cleaning] = {
@@ -46,6 +48,7 @@ CLEANINGS: dict[str, Cleaning] = {
     "aligned": Cleaning(
         "denoised, then each person turned into the axes of its own first frame (InfoGCN)",
         clean_and_align,
+        up="+z",
     ),
     "stgcn": Cleaning(
         "the first two bodies of each frame, as they stand there (ST-GCN, AimCLR)", first_two

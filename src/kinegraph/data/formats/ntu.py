@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib import resources
 from pathlib import Path
@@ -79,6 +79,7 @@ def open_ntu(data_set: DataSet, source: Path, options: Options) -> Iterator[Reco
     if options.layout not in (None, LAYOUT):
         raise LayoutError(f"NTU recordings have layout '{LAYOUT}', not '{options.layout}'")
     cleaning = options.cleaning or next(iter(CLEANINGS))
+    way, skeleton = CLEANINGS[cleaning], load_layout(LAYOUT)
     with open_members(source, SUFFIX, archives=True) as members:
         members = sorted(members, key=_stem_of)
         wanted = [member for member in members if data_set.has(member.stem)]
@@ -87,9 +88,9 @@ def open_ntu(data_set: DataSet, source: Path, options: Options) -> Iterator[Reco
         kept = [member for member in wanted if member.stem not in names]
         _check_some(kept, members, data_set, source)
         yield Recordings(
-            skeleton=load_layout(LAYOUT),
+            skeleton=replace(skeleton, coordinates=replace(skeleton.coordinates, up=way.up)),
             class_names=ntu_class_names()[: data_set.classes],
-            items=Lazy(len(kept), partial(_recording, kept, CLEANINGS[cleaning])),
+            items=Lazy(len(kept), partial(_recording, kept, way)),
             default_split="xsub",
             left_out=left_out,
             notes={"cleaning": cleaning, "not_of_this_set": len(members) - len(wanted)},
