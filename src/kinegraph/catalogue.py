@@ -99,6 +99,13 @@ def datasets() -> dict[str, str]:
     return {name: format_.summary for name, format_ in FORMATS.items()}
 
 
+def checks() -> dict[str, str]:
+    """What ``kinegraph data check`` looks for: group -> summary."""
+    from kinegraph.data.doctor import CHECKS
+
+    return {name: group.summary for name, group in CHECKS.items()}
+
+
 def recipes() -> dict[str, str]:
     """Recipes that come with kinegraph: name -> summary."""
     from kinegraph.recipe_files import recipe_names, recipe_summary
@@ -128,6 +135,7 @@ KINDS: dict[str, Callable[[], dict[str, str]]] = {
     "layouts": layouts,
     "splits": splits,
     "datasets": datasets,
+    "checks": checks,
     "recipes": recipes,
     "presets": presets,
 }
@@ -135,6 +143,7 @@ TITLES = {
     "streams": "streams (--stream)",
     "splits": "splits (--data.split)",
     "datasets": "data sets and formats (kinegraph data import; to get them: kinegraph data fetch)",
+    "checks": "checks (kinegraph data check)",
     "recipes": "recipes (kinegraph train)",
     "presets": "ensemble presets (kinegraph ensemble --preset)",
 }

@@ -139,7 +139,7 @@ def _verdict(path: Path, diagnosis: Diagnosis) -> str:
     people = "/".join(facts["clips_by_persons"])
     words = [f"{facts['frames']} frames of {people} {'person' if people == '1' else 'people'}"]
     if "body_size" in facts:
-        words.append(f"bodies of {facts['body_size']:.3g} ({facts['probable_unit']})")
+        words.append(f"bodies of {facts['body_size']:.4g} ({facts['probable_unit']})")
     if "probable_up" in facts:
         words.append(f"{facts['probable_up']} up")
     if "bone_variation" in facts:

@@ -16,8 +16,8 @@ class Arguments(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     kind: Annotated[str | None, tyro.conf.Positional] = None
-    """One of backbones, objectives, streams, transforms, layouts, splits, datasets, recipes,
-    presets; by default all."""
+    """One of backbones, objectives, streams, transforms, layouts, splits, datasets, checks,
+    recipes, presets; by default all."""
 
     as_json: Annotated[bool, tyro.conf.arg(name="json")] = False
     """Print JSON: kind -> name -> summary."""

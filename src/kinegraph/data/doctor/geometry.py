@@ -67,13 +67,13 @@ class Geometry:
         self._case.facts.update({"body_size": usual, "body_size_5%": low, "body_size_95%": high})
         self._case.facts.update({"unit": declared, "probable_unit": unit})
         if contradicts(declared, unit, solid=solid):
-            text = f"bodies of {usual:.3g} speak of '{unit}', the layout says '{declared}'"
+            text = f"bodies of {usual:.4g} speak of '{unit}', the layout says '{declared}'"
             self._case.add("unit", text)
         if not solid or len(sizes) < MANY:  # near and far people differ in a picture
             return
         ratio = np.nan_to_num(sizes / usual, nan=1.0)
         for body in np.flatnonzero((ratio > OTHER_SIZE) | (ratio < 1 / OTHER_SIZE)):
-            text = f"the body is {sizes[body]:.3g} tall, {ratio[body]:.3g} times the usual"
+            text = f"the body is {sizes[body]:.4g} tall, {ratio[body]:.3g} times the usual"
             badness = float(abs(np.log(ratio[body])))
             self._case.add("clip-unit", text, self._name(rows[body]), size=badness)
 

@@ -149,7 +149,7 @@ def _strip(diagnosis: Diagnosis, row: int, finding: Finding) -> str:
         clip, first = cut(clip, finding.frames[0] - AROUND, finding.frames[0] + AROUND)
     else:
         first = 0
-    title = f"{clip.name}, from frame {first}" if first else clip.name
+    title = f"{clip.name}; frame 0 here is frame {first}" if first else clip.name
     figure = draw_strip(clip, diagnosis.case.anatomy.skeleton, STRIP, turn=20, title=title)
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=DPI, facecolor="white")
