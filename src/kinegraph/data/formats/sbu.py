@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,8 +30,7 @@ from kinegraph.skeleton import load_layout
 
 LAYOUT = "sbu15"
 FILE = "skeleton_pos.txt"
-PLACE = re.compile(r"(?:^|/)s(\d\d)s(\d\d)/(\d\d)/(\d\d\d)/skeleton_pos\.txt$")
-PAIR_ARCHIVES = "s[0-9][0-9]s[0-9][0-9]*.zip"
+PLACE = re.compile(r"(?:^|/)s(\d\d)s(\d\d)(?:\.zip)?/(\d\d)/(\d\d\d)/skeleton_pos\.txt$")
 PEOPLE, JOINTS = 2, 15
 FRAMES_PER_SECOND = 15
 CLASSES = (
@@ -74,12 +73,8 @@ def open_sbu(source: Path, options: Options) -> Iterator[Recordings]:
     """
     if options.layout not in (None, LAYOUT):
         raise LayoutError(f"SBU recordings have layout '{LAYOUT}', not '{options.layout}'")
-    with ExitStack() as stack:
-        found = [
-            (member, _place(archive, member))
-            for archive in _archives(source)
-            for member in stack.enter_context(open_members(archive, FILE))
-        ]
+    with open_members(source, FILE, archives=True) as members:
+        found = [(member, _place(source, member)) for member in members]
         yield Recordings(
             skeleton=load_layout(LAYOUT),
             class_names=CLASSES,
@@ -148,21 +143,10 @@ def _check_numbers(numbers: NDArray[np.float64], where: str) -> None:
         )
 
 
-def _archives(source: Path) -> list[Path]:
-    """Return the source itself, or the archives of pairs that it holds."""
-    archives = sorted(source.glob(PAIR_ARCHIVES)) if source.is_dir() else []
-    return archives if archives and not member_names(source, FILE) else [source]
-
-
 def _place(source: Path, member: Member) -> Place:
     """Read the folders above a file, be they in the source or above it."""
     above = source.resolve()
-    if source.is_dir():
-        path = above / member.path
-    elif source.suffix == ".zip":
-        path = above.with_suffix("") / member.path
-    else:
-        path = above
+    path = above if source.is_file() and source.name == FILE else above / member.path
     found = PLACE.search(path.as_posix())
     if found is None:
         return Place(path.parent.name or member.stem, "", (UNKNOWN,) * 4)
@@ -175,7 +159,7 @@ def matches_sbu(path: Path) -> bool:
     """Whether a file is called ``skeleton_pos.txt``, or a folder or archive holds such files."""
     if path.is_file() and path.suffix != ".zip":
         return path.name == FILE
-    return any(bool(member_names(archive, FILE)) for archive in _archives(path))
+    return bool(member_names(path, FILE, archives=True))
 
 
 SBU = Format(
