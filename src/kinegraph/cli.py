@@ -56,6 +56,7 @@ VERBS: dict[str, Verb] = {
     "data import": Verb("turn downloaded recordings into a store", "data_import"),
     "data export": Verb("write a store as files of the original programs", "data_export"),
     "data merge": Verb("make one store of shards, or of several stores", "data_merge"),
+    "data diff": Verb("how two stores differ", "data_diff"),
     "data info": Verb("what a store holds", "data_info"),
     "data check": Verb("whether a store or a file is whole and plausible", "data_check"),
     "train": Verb("train a recipe on a store", "train"),

@@ -329,7 +329,7 @@ def test_what_ends_an_import_in_a_process_ends_it(folder: Path, tmp_path: Path) 
         (folder / f"{ucla_name(39)}.json").unlink(missing_ok=True)
 
     remove_later = Interrupter(remove)
-    with pytest.raises(SourceError, match="cannot be read|changes while it is read"):
+    with pytest.raises(SourceError, match=r"cannot be read|changes while it is read"):
         import_data("nw-ucla", folder, tmp_path / "s", workers=2, progress=remove_later)
 
 

@@ -1,4 +1,4 @@
-"""``kinegraph data info``: what a store holds, as tables or as JSON."""
+"""``kinegraph data info``: what a store holds and how it came to be, as tables or as JSON."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from pydantic import BaseModel, ConfigDict
 from kinegraph.console import console, say
 from kinegraph.data.inspection import describe_store
 from kinegraph.data.store import open_store
+from kinegraph.data.verifying import verify_store
+
+LEFT_OUT_SHOWN = 20
+LONGEST_VALUE = 60
 
 
 class Arguments(BaseModel):
@@ -22,17 +26,24 @@ class Arguments(BaseModel):
     store: tyro.conf.Positional[Path]
     """Folder made by `kinegraph data import`."""
 
+    verify: bool = False
+    """First read every file and compare it with its checksum; damage ends with exit code 2."""
+
     as_json: Annotated[bool, tyro.conf.arg(name="json")] = False
     """Print JSON."""
 
 
 def run(arguments: Arguments) -> int:
     """Describe a store."""
+    if arguments.verify:
+        verify_store(arguments.store)
     facts = describe_store(open_store(arguments.store))
     if arguments.as_json:
         say(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode())
     else:
         _show(facts)
+        if arguments.verify:
+            say("every file is what was written")
     return 0
 
 
@@ -62,8 +73,10 @@ def _show(facts: dict[str, Any]) -> None:
     for table in (overview, classes, splits):
         console().print(table)
         console().print()
-    for left in facts["left_out"]:
+    for left in facts["left_out"][:LEFT_OUT_SHOWN]:
         say(f"left out {left['clip']}: {left['reason']}")
+    if len(facts["left_out"]) > LEFT_OUT_SHOWN:
+        say(f"... and {len(facts['left_out']) - LEFT_OUT_SHOWN} more, all of them in meta.json")
 
 
 def _overview(facts: dict[str, Any]) -> dict[str, str]:
@@ -88,4 +101,31 @@ def _overview(facts: dict[str, Any]) -> dict[str, str]:
         rows["unlabelled"] = f"{facts['unlabelled']} clips"
     if facts["left_out"]:
         rows["left out"] = f"{len(facts['left_out'])} recordings"
+    if facts["missing"]:
+        rows["missing"] = f"{len(facts['missing'])} recordings of a published list"
+    if shard := facts["shard"]:
+        rows["shard"] = (
+            f"{shard['number']} of {shard['of']}: recordings {shard['begin']} to"
+            f" {shard['end'] - 1} of {shard['recordings']}; data merge makes a store of all shards"
+        )
+    return rows | _made(facts["provenance"])
+
+
+def _made(provenance: dict[str, Any]) -> dict[str, str]:
+    """Return how a store came to be."""
+    rows = {"made by": f"kinegraph {provenance.get('kinegraph', '?')}"}
+    if "merged" in provenance:
+        rows["made by"] += f", merged from {len(provenance['merged'])} stores"
+    for kind in ("options", "notes"):
+        values = provenance.get(kind) or {}
+        if values:
+            rows[kind] = ", ".join(f"{name} {_short(value)}" for name, value in values.items())
     return rows
+
+
+def _short(value: Any) -> str:
+    """Return a value in a few words; a file goes by its name."""
+    if isinstance(value, dict) and "name" in value:
+        value = value["name"]
+    text = str(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."

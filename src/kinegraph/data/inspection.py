@@ -22,7 +22,9 @@ def describe_store(store: Store) -> dict[str, Any]:
     clips, tracks = store.clips, store.tracks
     labels = np.bincount(clips["label"] + 1, minlength=store.num_classes + 1)
     persons = np.bincount(np.bincount(tracks["clip"], minlength=len(store)))
-    lengths = np.percentile(clips["frames"], LENGTH_QUANTILES).round().astype(int)
+    # A shard may be without a clip.
+    frames = clips["frames"] if len(store) else np.zeros(1, np.int32)
+    lengths = np.percentile(frames, LENGTH_QUANTILES).round().astype(int)
     return {
         "store": str(store.path),
         "source": store.meta["source"],
@@ -49,6 +51,9 @@ def describe_store(store: Store) -> dict[str, Any]:
             for name, (train, test) in working_splits(store).items()
         },
         "left_out": store.meta["left_out"],
+        "missing": store.meta["missing"],
+        "shard": store.shard,
+        "provenance": store.meta["provenance"],
     }
 
 

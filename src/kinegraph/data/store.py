@@ -277,10 +277,12 @@ def _read_meta(path: Path) -> dict[str, Any]:
     wrong = sorted(
         name for name, kind in META_FIELDS.items() if not isinstance(meta.get(name), kind)
     )
+    wrong += [name for name in ("left_out", "missing") if not _are_reasons(meta.get(name))]
     if meta.get("shard") is not None and not is_shard(meta["shard"]):
         wrong.append("shard")
     if wrong:
-        raise StoreError(f"store '{path}': meta.json lacks a sound {', '.join(wrong)}")
+        names = ", ".join(dict.fromkeys(wrong))
+        raise StoreError(f"store '{path}': meta.json lacks a sound {names}")
     return meta
 
 
@@ -292,3 +294,14 @@ def is_shard(fields: Any) -> bool:
     if not all(type(value) is int for value in fields.values()):
         return False
     return bool(1 <= number <= of and 0 <= begin <= end <= recordings)
+
+
+def _are_reasons(entries: Any) -> bool:
+    """Whether a value read from ``meta.json`` lists recordings, each with a reason."""
+    return isinstance(entries, list) and all(
+        isinstance(entry, dict)
+        and isinstance(entry.get("clip"), str)
+        and isinstance(entry.get("reason"), str)
+        and isinstance(entry.get("recording", 0), int)
+        for entry in entries
+    )

@@ -53,8 +53,9 @@ def changed_files(path: Path) -> list[str]:
         StoreError: There is no store, or its ``meta.json`` has no checksums that can be read.
     """
     meta = _read(path)
-    sound = meta.get(OWN_CHECKSUM) == meta_checksum(meta)
-    changed = [] if sound else ["meta.json"]
+    if meta.get(OWN_CHECKSUM) != meta_checksum(meta):
+        return ["meta.json"]  # the checksums in it say nothing about the other files any more
+    changed = []
     further = meta.get("further_checksums")
     written = meta.get("checksums")
     if not isinstance(further, dict) or not isinstance(written, dict):
