@@ -409,7 +409,7 @@ def test_labels_without_names_are_numbered(tmp_path: Path) -> None:
         ({"x": np.zeros((3, 6, 17, 2))}, "has 17 joints of 2 numbers, but layout 'coco17'"),
         ({"x": x5()[..., :5, :]}, "; x is read as (N, T, V, C) or (N, C, T, V, M)"),
         ({"x": np.zeros((3, 3, 6, 25, 2))}, "has 25 joints of 3 numbers, but layout 'coco17'"),
-        ({"layout": None}, "names no layout; give --layout, one of coco17, ntu25"),
+        ({"layout": None}, "names no layout; give --layout, one of coco17"),
         ({"layout": 3}, "names no layout"),
         ({"layout": "coco18"}, "unknown layout 'coco18'; nearest: 'coco17'"),
     ],

@@ -6,7 +6,6 @@ What the fuzzer itself must notice is tested too: a reader that fails in another
 from __future__ import annotations
 
 import importlib
-import os
 import random
 import time
 import warnings
@@ -14,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,23 +24,7 @@ from kinegraph.data.formats import FORMATS, Recording, Recordings
 from kinegraph.errors import ClipError, SourceError
 from kinegraph.skeleton import load_layout
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 INPUTS = 60  # damaged sources of each format
-
-
-@pytest.fixture(scope="module")
-def fuzzing() -> Iterator[SimpleNamespace]:
-    """The modules of the fuzzer, as they are imported beside it."""
-    before = dict(os.environ)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(BENCHMARKS)
-        names = ("damage", "lines", "plain", "reading", "seeds")
-        modules: dict[str, ModuleType] = {
-            name: importlib.import_module(f"fuzzing.{name}") for name in names
-        }
-        yield SimpleNamespace(**modules, script=importlib.import_module("fuzz_readers"))
-    os.environ.clear()
-    os.environ.update(before)
 
 
 def test_every_format_has_small_seeds(fuzzing: SimpleNamespace) -> None:

@@ -49,8 +49,7 @@ def check_packing(info: zipfile.ZipInfo, where: str, error: type[KinegraphError]
     """Check that a member can be unpacked in bounded memory.
 
     Raises:
-        KinegraphError: It is encrypted, packed by another method than deflate, or said to be far
-            larger packed than it is.
+        KinegraphError: It is encrypted, or packed by another method than deflate.
     """
     if info.flag_bits & 1:
         raise error(f"{where}: its member {info.filename!r} is encrypted; unpack it yourself")
@@ -59,10 +58,18 @@ def check_packing(info: zipfile.ZipInfo, where: str, error: type[KinegraphError]
             f"{where}: its member {info.filename!r} is packed by method {info.compress_type},"
             " expected 'deflate'; unpack it yourself and name the folder"
         )
+
+
+def check_sizes(info: zipfile.ZipInfo, where: str, error: type[KinegraphError]) -> None:
+    """Check that a member, which is taken into memory whole, is not far larger packed than not.
+
+    Raises:
+        KinegraphError: Its packed size cannot be true.
+    """
     # Deflate adds an eighth at the worst. zipfile would ask for a buffer of the declared length.
     if info.compress_size > 2 * info.file_size + 1024:
         raise error(
-            f"{where} is damaged: its member {info.filename!r} has {info.file_size:,} bytes, but"
+            f"{where} is damaged in the archive: it has {info.file_size:,} bytes, but"
             f" {info.compress_size:,} when packed"
         )
 
@@ -71,8 +78,9 @@ def check_ratio(info: zipfile.ZipInfo, where: str, error: type[KinegraphError]) 
     """Check that an array, which is taken into memory whole, is not far larger than its packing.
 
     Raises:
-        KinegraphError: It would unpack to implausibly much.
+        KinegraphError: It would unpack to implausibly much, or as `check_sizes`.
     """
+    check_sizes(info, f"{where}: '{info.filename}'", error)
     if info.file_size > max(ALWAYS_BYTES, MAX_ARRAY_RATIO * info.compress_size):
         raise error(
             f"{where} is refused: {info.compress_size:,} bytes of '{info.filename}' would unpack to"

@@ -82,7 +82,7 @@ def _files(path: Path, aside: str | None) -> Iterator[tuple[str, os.stat_result]
             if entry.is_dir(follow_symlinks=False):
                 if os.path.abspath(entry.path) != aside:
                     waiting.append((f"{prefix}{entry.name}/", entry.path))
-            elif entry.is_file():
+            elif os.path.isfile(entry.path):  # a link that leads nowhere is none, and no error
                 yield f"{prefix}{entry.name}", entry.stat()
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from kinegraph.data.archives import ARCHIVE_ERRORS, check_packing, check_place
+from kinegraph.data.archives import ARCHIVE_ERRORS, check_packing, check_place, check_sizes
 from kinegraph.data.limits import MAX_MEMBER_BYTES, MAX_RATIO
 from kinegraph.errors import ClipError, SourceError
 
@@ -193,7 +193,15 @@ def _read_file(source: Path, path: str = "") -> bytes:
 
 
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    where = f"'{info.filename}'"
+    check_sizes(info, where, ClipError)
     try:
-        return archive.read(info)
+        data = archive.read(info)
     except ARCHIVE_ERRORS as error:
-        raise ClipError(f"'{info.filename}' is damaged in the archive: {error}") from error
+        raise ClipError(f"{where} is damaged in the archive: {error}") from error
+    if len(data) != info.file_size:
+        raise ClipError(
+            f"{where} is damaged in the archive: it has {len(data):,} bytes, {info.file_size:,} are"
+            " declared"
+        )
+    return data
