@@ -1,6 +1,6 @@
 """What the checks of one examination share: the layout, the ledger, and a few numbers per clip.
 
-A clip is read once and let go; what the whole set is judged by stays here, some 300 bytes a clip.
+A clip is read once and let go; what the whole set is judged by stays here, a kilobyte a clip.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Table:
     def add(self, row: int, values: Floats) -> None:
         """Add the (width,) numbers of a body in the clip of this row."""
         self._rows.append(row)
-        self._values.extend(values.astype(np.float32).tolist())
+        self._values.frombytes(values.astype(np.float32).tobytes())
 
     @property
     def rows(self) -> NDArray[np.int64]:
@@ -63,9 +63,9 @@ class Table:
         return np.array(self._rows, dtype=np.int64)
 
     @property
-    def values(self) -> Floats:
-        """(bodies, width) the numbers."""
-        return np.array(self._values, dtype=np.float64).reshape(-1, self._width)
+    def values(self) -> NDArray[Any]:
+        """(bodies, width) the numbers, as float32: there may be many."""
+        return np.frombuffer(self._values, dtype=np.float32).reshape(-1, self._width)
 
 
 @dataclass(frozen=True)

@@ -35,13 +35,13 @@ class Sameness:
 
     def __init__(self, case: Case) -> None:
         self._case = case
-        self._exact: defaultdict[bytes, list[int]] = defaultdict(list)
-        self._hashes, self._rows, self._frames = array("Q"), array("l"), array("l")
+        self._digests = array("Q")  # two numbers a clip
+        self._hashes, self._rows = array("Q"), array("I")
         self._grid = 0.0
 
     def look(self, row: int, clip: Clip, bodies: tuple[Body, ...]) -> None:
         """Keep the hashes of a clip."""
-        self._exact[_digest(clip)].append(row)
+        self._digests.frombytes(_digest(clip))
         for body in bodies:
             if not body.size > 0 or not body.peopled.any():
                 continue
@@ -51,10 +51,9 @@ class Sameness:
             chosen = np.flatnonzero(hashes % KEEP == 0)
             if not len(chosen):  # a short clip needs one, too: its smallest
                 chosen = np.array([int(hashes.argmin())])
-            _, first = np.unique(hashes[chosen], return_index=True)
-            self._hashes.extend(hashes[chosen[first]].tolist())
-            self._rows.extend([row] * len(first))
-            self._frames.extend((chosen[first] + body.first).tolist())
+            kept = np.unique(hashes[chosen])
+            self._hashes.frombytes(kept.tobytes())
+            self._rows.extend([row] * len(kept))
 
     def finish(self) -> None:
         """Name exact copies, then near ones and overlaps, then those that a split leaks."""
@@ -62,7 +61,7 @@ class Sameness:
         labels = self._case.census.column("label")
         pairs: list[tuple[int, int]] = []
         twins = set()
-        for rows in self._exact.values():
+        for rows in self._copies():
             for other in rows[1:]:
                 self._report(rows[0], other, "duplicate", f"the same as {names[rows[0]]}", labels)
                 twins.add(other)
@@ -90,10 +89,18 @@ class Sameness:
             text += f", but one is '{classes[one]}' and the other '{classes[two]}'"
         self._case.add(kind, text, names[second], others=(names[first],), size=size)
 
+    def _copies(self) -> Iterator[list[int]]:
+        """Yield the rows of clips that are the same to the last digit, in their order."""
+        digests = np.array(self._digests, dtype=np.uint64).reshape(-1, 2)
+        order = np.lexsort(digests.T)
+        bounds = np.flatnonzero((digests[order[1:]] != digests[order[:-1]]).any(axis=1)) + 1
+        for group in sorted(sorted(order[part]) for part in _groups(bounds, len(order))):
+            yield [int(row) for row in group]
+
     def _candidates(self, twins: set[int]) -> Iterator[tuple[int, int]]:
         """Yield pairs of clips that have a pose in common; of exact copies, the first alone."""
-        hashes = np.array(self._hashes, dtype=np.uint64)
-        rows = np.array(self._rows, dtype=np.int64)
+        hashes = np.frombuffer(self._hashes, dtype=np.uint64)
+        rows = np.frombuffer(self._rows, dtype=np.uint32)
         order = np.argsort(hashes, kind="stable")
         bounds = np.flatnonzero(np.diff(hashes[order])) + 1
         common: defaultdict[tuple[int, int], int] = defaultdict(int)
