@@ -15,15 +15,21 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import chain
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
 from kinegraph.data.clip import MAX_PERSONS, UNKNOWN, Clip
-from kinegraph.data.formats.kinetics_labels import Labels, is_label_file, part_of, read_labels
+from kinegraph.data.formats.kinetics_labels import (
+    Entry,
+    Labels,
+    is_label_file,
+    part_of,
+    read_labels,
+)
 from kinegraph.data.formats.members import Member, open_members
 from kinegraph.data.formats.recordings import Format, Lazy, Options, Recording, Recordings
 from kinegraph.data.formats.seen_people import tracks_where_seen
@@ -40,6 +46,15 @@ MAX_BYTES = 1 << 24  # of one recording; 300 frames of 20 people need 3 MB
 VIDEO = {"fps": 30, "width": 340, "height": 256}
 TRAIN, TEST = 1, 2
 PARTS = ("all", "train", "val")
+
+
+class Video(NamedTuple):
+    """One recording before it is read: its file, name, entry in a label file, and part."""
+
+    member: Member
+    name: str
+    entry: Entry | None
+    part: str
 
 
 @contextmanager
@@ -60,37 +75,32 @@ def open_kinetics(source: Path, options: Options) -> Iterator[Recordings]:
     with ExitStack() as stack:
         members = stack.enter_context(open_members(source, ".json"))
         labels = _labels(source, members, options, stack)
-        videos = [each for each in members if not is_label_file(each.path)]
-        parts = [_part(each, labels) for each in videos]
-        if options.part in ("train", "val"):
-            wanted = [part in ("", options.part) for part in parts]
-            videos = [each for each, keep in zip(videos, wanted, strict=True) if keep]
-            parts = [part for part, keep in zip(parts, wanted, strict=True) if keep]
+        videos = _videos(members, labels, options.part or "all")
         if not videos:
             raise SourceError(f"'{source}' holds no recording to read, only label files or others")
-        if options.labels is None and source.suffix == ".json" and not _is_named(videos[0], labels):
+        if labels is not None and all(video.entry is None for video in videos):
+            _refuse_labels(source, videos, options)
             labels = None  # one file to look at, beside the label file of others
-        _check_labels(source, videos, labels)
-        empty = {each.stem for each in videos if not _has_people(each, labels)}
-        shown = [each for each in videos if each.stem not in empty]
-        read = partial(read_member, labels=labels, people=people, matching=bool(options.matching))
+        shown = [each for each in videos if each.entry is None or each.entry.has_skeleton]
+        empty = [each.name for each in videos if each.entry and not each.entry.has_skeleton]
+        read = partial(read_video, labels=labels, people=people, matching=bool(options.matching))
         yield Recordings(
             skeleton=load_layout(LAYOUT),
             class_names=() if labels is None else labels.class_names,
             items=Lazy(len(shown), lambda row: _recording(shown[row], read)),
             remedy="" if labels else "; name the label file with --labels",
-            default_split="train-val" if {"train", "val"} <= set(parts) else "",
-            splits=_splits(videos, parts),
-            left_out=[(name, "its label file says that nobody is seen") for name in sorted(empty)],
+            default_split="train-val" if {"train", "val"} <= {each.part for each in videos} else "",
+            splits=_splits(videos),
+            left_out=[(name, "its label file says that nobody is seen") for name in empty],
             notes={"people": people, "matching": bool(options.matching)},
         )
 
 
-def read_member(member: Member, labels: Labels | None, people: int, matching: bool) -> Clip:
+def read_video(video: Video, labels: Labels | None, people: int, matching: bool) -> Clip:
     """Read one recording.
 
     Args:
-        member: Its file.
+        video: Its file, and what is known about it.
         labels: What the label files say, if there are any.
         people: How many people are kept.
         matching: Whether people are followed through frames; otherwise the surest person of each
@@ -99,17 +109,17 @@ def read_member(member: Member, labels: Labels | None, people: int, matching: bo
     Raises:
         ClipError: It is no such recording, or contradicts the label file.
     """
-    where = f"'{member.path}'"
-    fields = _load(member, where)
+    where = f"'{video.member.path}'"
+    fields = _load(video.member, where)
     poses, frames = read_people(fields["data"], max(people, PEOPLE_READ), where)
     kept: Poses = surest_people(poses, people)
     if matching:
         kept = match_people(kept)
     return Clip(
-        name=member.stem,
+        name=video.name,
         tracks=tracks_where_seen(kept.transpose(1, 0, 2, 3)),  # (T, M, V, C) -> (M, T, V, C)
         frames=frames,
-        label=UNKNOWN if labels is None else _label(member, fields, labels, where),
+        label=UNKNOWN if labels is None else _label(video.entry, fields, labels, where),
         extras=VIDEO,
     )
 
@@ -213,22 +223,38 @@ def _numbers(rows: list[Any], length: int, kind: str, where: str) -> NDArray[np.
         raise ClipError(f"{where}: a number of '{kind}' is too large") from error
 
 
-def _label(member: Member, fields: dict[str, Any], labels: Labels, where: str) -> int:
+def _label(entry: Entry | None, fields: dict[str, Any], labels: Labels, where: str) -> int:
     """Return the class of a recording, on which its file and the label file must agree."""
-    entry = labels.entries.get(member.stem)
     if entry is None:
         raise ClipError(f"{where} is not in the label file")
     for key, told in (("label_index", entry.label), ("label", labels.class_names[entry.label])):
         if key in fields and fields[key] != told:
             raise ClipError(
-                f"{where}: its {key} is {shown(fields[key])}, but the label file says {told!r};"
+                f"{where}: its {key} is {fields[key]!r:.60}, but the label file says {told!r};"
                 " is it the label file of these recordings?"
             )
     return entry.label
 
 
-def _recording(member: Member, read: Callable[[Member], Clip]) -> Recording:
-    return Recording(member.stem, partial(read, member))
+def _recording(video: Video, read: Callable[[Video], Clip]) -> Recording:
+    return Recording(video.name, partial(read, video))
+
+
+def _videos(members: list[Member], labels: Labels | None, part: str) -> list[Video]:
+    """Return the recordings of a source, or of one part; one that cannot be told is in either."""
+    entries = {} if labels is None else labels.entries
+    videos = []
+    for member in members:
+        if is_label_file(member.path):
+            continue
+        # A quarter of a million of them: texts, not paths, and one look at each.
+        folder, _, file = member.path.rpartition("/")
+        name = file.removesuffix(".json")
+        entry = entries.get(name)
+        own = part_of(folder.rpartition("/")[2]) or (entry.part if entry else "")
+        if part == "all" or own in ("", part):
+            videos.append(Video(member, name, entry, own))
+    return videos
 
 
 def _labels(
@@ -239,12 +265,12 @@ def _labels(
     if options.labels is not None:
         given = stack.enter_context(open_members(options.labels, ".json"))
         named = [each for each in given if is_label_file(each.path)]
-        return read_labels(named or given, part or "")
+        return read_labels(named or given, part)
     found = [each for each in members if is_label_file(each.path)]
     if not found:
         for path in _beside(source):
             found += stack.enter_context(open_members(path, ".json"))
-    return read_labels(found, part or "") if found else None
+    return read_labels(found, part) if found else None
 
 
 def _beside(source: Path) -> list[Path]:
@@ -259,35 +285,18 @@ def _beside(source: Path) -> list[Path]:
     return found or sorted(folder.parent.glob("kinetics_*_label.json"))
 
 
-def _part(member: Member, labels: Labels | None) -> str:
-    """Return the part that a recording belongs to by its folder, or by the label file it is in."""
-    folder = part_of(PurePosixPath(member.path).parent.name)
-    entry = None if labels is None else labels.entries.get(member.stem)
-    return folder or (entry.part if entry else "")
-
-
-def _is_named(member: Member, labels: Labels | None) -> bool:
-    return labels is not None and member.stem in labels.entries
-
-
-def _has_people(member: Member, labels: Labels | None) -> bool:
-    entry = None if labels is None else labels.entries.get(member.stem)
-    return entry is None or entry.has_skeleton
-
-
-def _check_labels(source: Path, videos: list[Member], labels: Labels | None) -> None:
-    if labels is not None and not any(_is_named(each, labels) for each in videos):
+def _refuse_labels(source: Path, videos: list[Video], options: Options) -> None:
+    """Raise SourceError for label files of others, unless they only lie beside a single file."""
+    if options.labels is not None or source.suffix != ".json":
         raise SourceError(
             f"the label file names none of the {len(videos)} recordings in '{source}' (such as"
-            f" '{videos[0].stem}'); name another with --labels"
+            f" '{videos[0].name}'); name another with --labels"
         )
 
 
-def _splits(videos: list[Member], parts: list[str]) -> dict[str, dict[str, int]]:
+def _splits(videos: list[Video]) -> dict[str, dict[str, int]]:
     sides = {"train": TRAIN, "val": TEST}
-    split = {
-        each.stem: sides[part] for each, part in zip(videos, parts, strict=True) if part in sides
-    }
+    split = {video.name: sides[video.part] for video in videos if video.part in sides}
     return {"train-val": split} if split else {}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -46,9 +47,10 @@ class Labels:
 
 def is_label_file(path: str) -> bool:
     """Whether a file is called like a label file."""
-    return FILE.fullmatch(PurePosixPath(path).name) is not None
+    return path.endswith(".json") and FILE.fullmatch(path.rpartition("/")[2]) is not None
 
 
+@lru_cache(maxsize=256)
 def part_of(text: str) -> str:
     """Return ``train``, ``val`` or nothing, as a file or folder is called."""
     found = PART.search(text)
