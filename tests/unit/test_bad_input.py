@@ -193,7 +193,7 @@ def huge_header(store: Path) -> None:
 
 
 BAD_STORES: list[tuple[Callable[[Path], None], str]] = [
-    (newer_version, "has format version 99, this kinegraph reads 1; import the recordings again"),
+    (newer_version, "has format version 99, this kinegraph reads 2; import the recordings again"),
     (truncate("joints.npy"), "joints.npy' is cut short or damaged"),
     (truncate("tracks.npy"), "tracks.npy' is cut short or damaged"),
     (truncate("clips.npy"), "clips.npy' is cut short or damaged"),
@@ -226,9 +226,9 @@ def test_a_store_with_a_clip_that_is_not_finite(
         # What no format can write: past the writer's own check, with the right checksum.
         clip = Clip("b", (Track(np.ones((2, 20, 3))),), 2, 0)
         writer.add(clip)
-        writer._file.seek(-joints.nbytes, os.SEEK_END)
-        writer._file.write(joints.tobytes())
-        writer._hash = _hash_of(np.ones((2, 20, 3), np.float32), joints)
+        writer._joints._file.seek(-joints.nbytes, os.SEEK_END)
+        writer._joints._file.write(joints.tobytes())
+        writer._joints._hash = _hash_of(np.ones((2, 20, 3), np.float32), joints)
     line = run(capsys, "data", "check", tmp_path / "store")
     assert "clip 'b': frame 1 has a coordinate that is NaN or infinite" in line
 
