@@ -110,7 +110,6 @@ def shared_runs(store: Store) -> Iterator[tuple[str, str, int]]:
                     pairs[first[0], second[0]].append((first[1], second[1]))
     names = store.clips["name"].tolist()
     for (one, other), places in pairs.items():
-        steps = {(b[0] - a[0], b[1] - a[1]) for a, b in pairwise(sorted(places))}
         if len(places) >= 5 and not len(places) == lengths[one] == lengths[other]:
             yield names[one], names[other], len(places)
 
