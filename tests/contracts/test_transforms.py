@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ from .samples import LAYOUTS, small_store
 
 FRAMES = 16
 MakeReader = Callable[[str], TrackReader]
-RANDOM = {  # what makes a transform draw, where it does not by itself
+RANDOM: dict[str, dict[str, Any]] = {  # what makes a transform draw, where it does not by itself
     "crop_resize": {"proportion": (0.5, 1.0), "minimum": 4},
     "pick_frames": {"random": True},
     "window": {"random": True},
@@ -66,6 +67,12 @@ def result(
     return pipeline(reader.read(index), seed=seed, epoch=epoch, index=index).dense()
 
 
+def built(name: str, reader: TrackReader, original: bool) -> Tensor:
+    """Build a pipeline and return what it makes of some clips."""
+    pipeline = Pipeline(configs_with(name), "joint", reader.skeleton, original=original)
+    return result(pipeline, reader, [0, 1, 2, 3])
+
+
 @every_transform
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("original", [False, True])
@@ -76,11 +83,9 @@ def test_works_on_every_layout(
     skeleton = reader.skeleton
     if name in (SOLID if skeleton.coordinates.positions == 2 else FLAT):
         with pytest.raises(LayoutError, match=layout):
-            pipeline = Pipeline(configs_with(name), "joint", skeleton, original=original)
-            result(pipeline, reader, [0, 1, 2, 3])
+            built(name, reader, original)
         return
-    pipeline = Pipeline(configs_with(name), "joint", skeleton, original=original)
-    x = result(pipeline, reader, [0, 1, 2, 3])
+    x = built(name, reader, original)
     assert x.shape == (4, skeleton.coordinates.channels, FRAMES, skeleton.joint_count, 2)
     assert x.dtype == torch.float32
     assert x.isfinite().all()

@@ -187,9 +187,10 @@ def transform(layout: str, stream: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, part in TRANSFORMS.items():
         config = part.config()
-        stage = part.build(config, skeleton, False).stage
-        if name == "turn_view" and skeleton.coordinates.positions == 2:
+        planar = skeleton.coordinates.positions == 2
+        if name in (("turn_view", "align_body") if planar else ("fit_image",)):
             continue
+        stage = part.build(config, skeleton, False).stage
         configs = {"clip": [config, crop], "sample": [config], "batch": [crop, config]}[stage]
         pipeline = Pipeline(configs, stream, skeleton)
         with pretended(), torch.no_grad():

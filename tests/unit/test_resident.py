@@ -290,9 +290,9 @@ def run_on(reader: TrackReader, pipeline: Pipeline, device: str) -> Tensor:
 
 
 CASES = [
-    *((single(name, "ntu25"), "joint", "ntu25") for name in TRANSFORMS),
+    *((single(name, "ntu25"), "joint", "ntu25") for name in TRANSFORMS if name != "fit_image"),
     *((single(name, "openpose18"), "joint", "openpose18") for name in TRANSFORMS
-      if name != "turn_view"),
+      if name not in ("turn_view", "align_body")),
     *(([PICK], stream, "ntu25") for stream in STREAMS),
     *((configs, "bone", "ntu25") for configs in LISTS.values()),
 ]  # fmt: skip

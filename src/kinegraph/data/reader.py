@@ -61,6 +61,7 @@ class TrackReader:
             for name in ("offset", "length", "first", "person")
         )
         self.total = int(self._length.sum())
+        self._image = image_sizes(store)
         self._frames = torch.from_numpy(
             nonzero_frames(store) if count_nonzero else store.clips["frames"].astype(np.int64)
         )
@@ -109,6 +110,7 @@ class TrackReader:
             skeleton=self.skeleton,
             total=int(length.sum()),
             centred=self._centred,
+            image=None if self._image is None else upload(self._image[rows], device),
         )
 
 
@@ -123,6 +125,14 @@ def _as_tensor(array: NDArray[Any]) -> Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return torch.from_numpy(np.asarray(array))
+
+
+def image_sizes(store: Store) -> Tensor | None:
+    """Return (clips, 2) width and height of the pictures, or None where no clip tells them."""
+    if not {"width", "height"} <= store.extras.keys():
+        return None
+    sizes = np.stack([store.extras[name] for name in ("width", "height")], axis=1)
+    return torch.from_numpy(sizes.astype(np.float32))
 
 
 def nonzero_frames(store: Store) -> NDArray[np.int64]:

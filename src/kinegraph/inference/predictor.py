@@ -175,6 +175,9 @@ class Predictor:
             frames=torch.tensor([self._frames(clip) for clip in clips]),
             persons=self.persons,
             skeleton=self.skeleton,
+            image=torch.tensor(
+                [[clip.extras.get(side, np.nan) for side in ("width", "height")] for clip in clips]
+            ),
         )
 
     def _frames(self, clip: Clip) -> int:

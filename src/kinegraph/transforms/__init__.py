@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from kinegraph.errors import RecipeError, unknown
+from kinegraph.errors import LayoutError, RecipeError, unknown
 from kinegraph.registry import Component, Config
 from kinegraph.skeleton import Skeleton
 
@@ -39,6 +39,11 @@ def check_stream(stream: str) -> str:
     return stream
 
 
+SPINES = (  # names of the lowest two joints of the spine in the layouts that have one
+    ("base of spine", "middle of spine"),
+    ("hip centre", "spine"),
+    ("torso", "neck"),
+)
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -85,6 +90,23 @@ class WindowConfig(Config):
     """Random place of the window, or of a short clip in it."""
 
 
+class UniformFramesConfig(Config):
+    """Take one frame from each of T equal parts of the clip, without interpolation (PYSKL)."""
+
+    name: Literal["uniform_frames"] = "uniform_frames"
+    length: int = Field(100, ge=1)
+    """T, frames after sampling."""
+    random: bool = False
+    """A random frame of each part instead of the middle one."""
+    proportion: tuple[Share, Share] = (1.0, 1.0)
+    """With ``random``: of a random part of the clip between these shares of it."""
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        _check_order("proportion", *self.proportion)
+        return self
+
+
 class RotateConfig(Config):
     """Rotate each clip by random angles about x, y and z."""
 
@@ -108,6 +130,14 @@ class ScaleConfig(Config):
         return self
 
 
+class ScaleAxesConfig(Config):
+    """Scale each axis of each clip by a random factor of its own (PYSKL)."""
+
+    name: Literal["scale_axes"] = "scale_axes"
+    limit: float = Field(0.1, ge=0, lt=1)
+    """Largest relative change."""
+
+
 class MirrorConfig(Config):
     """Swap left and right of a clip at random."""
 
@@ -122,6 +152,8 @@ class NoiseConfig(Config):
     name: Literal["noise"] = "noise"
     deviation: float = Field(0.01, ge=0)
     """Standard deviation in units of the coordinates."""
+    of_extent: bool = False
+    """Noise in a random direction instead, with the deviation as a share of the extent (PYSKL)."""
 
 
 class RandomMoveConfig(Config):
@@ -156,6 +188,30 @@ class CentreConfig(Config):
     name: Literal["centre"] = "centre"
     joint: int | str | None = None
     """Joint by number or name; default: the layout's centre."""
+
+
+class AlignBodyConfig(Config):
+    """Centre each clip, turn the spine to z and the shoulders to x (PYSKL)."""
+
+    name: Literal["align_body"] = "align_body"
+    centre: int | str | None = None
+    """Joint by number or name; default: the upper end of the spine."""
+    spine: tuple[int | str, int | str] | None = None
+    """Lower and upper joint; default: the lowest two joints of the layout's spine."""
+    shoulders: tuple[int | str, int | str] = ("left shoulder", "right shoulder")
+    """Left and right joint."""
+
+
+class FitImageConfig(Config):
+    """Bring the pixels of 2D joints to -1 .. 1 (PYSKL)."""
+
+    name: Literal["fit_image"] = "fit_image"
+    width: float = Field(1920, gt=0)
+    """Of pictures of which the clip does not tell it."""
+    height: float = Field(1080, gt=0)
+    """Likewise."""
+    least_score: float = Field(0.01, ge=0)
+    """Joints with this score or less are missing."""
 
 
 class TurnViewConfig(Config):
@@ -201,6 +257,8 @@ def _build_sampler(config: Any, skeleton: Skeleton, original: bool) -> Any:
     match config:
         case CropResizeConfig():
             return sampling.CropResize(config.length, config.proportion, config.minimum)
+        case UniformFramesConfig():
+            return sampling.UniformFrames(config.length, config.random, config.proportion)
         case PickFramesConfig():
             return sampling.PickFrames(config.length, config.random)
         case _:
@@ -215,10 +273,12 @@ def _build_augmentation(config: Any, skeleton: Skeleton, original: bool) -> Any:
             return augment.Rotate(config.limits)
         case ScaleConfig():
             return augment.Scale(config.low, config.high)
+        case ScaleAxesConfig():
+            return augment.ScaleAxes(config.limit)
         case MirrorConfig():
             return augment.Mirror(config.probability)
         case NoiseConfig():
-            return augment.Noise(config.deviation)
+            return augment.Noise(config.deviation, config.of_extent)
         case RandomMoveConfig():
             return augment.RandomMove(move_missing=original, segments=config.segments)
         case ScaleBonesConfig():
@@ -233,10 +293,41 @@ def _build_normalisation(config: Any, skeleton: Skeleton, original: bool) -> Any
     match config:
         case CentreConfig():
             return normalise.Centre(_joint(skeleton, config.joint), move_missing=original)
+        case AlignBodyConfig():
+            return _build_alignment(config, skeleton, original)
+        case FitImageConfig():
+            return normalise.FitImage(config.width, config.height, config.least_score, original)
         case TurnViewConfig():
             return normalise.TurnView(config.degrees, config.low, config.high)
         case _:
             return normalise.MinMax(move_missing=original)
+
+
+def _build_alignment(config: AlignBodyConfig, skeleton: Skeleton, original: bool) -> Any:
+    from kinegraph.transforms.align import AlignBody
+
+    if skeleton.coordinates.positions != 3:
+        raise LayoutError(
+            f"align_body needs 3D joints, layout '{skeleton.name}' is 2D: use fit_image"
+        )
+    lower, upper = config.spine or _lower_spine(skeleton)
+    left, right = config.shoulders
+    return AlignBody(
+        _joint(skeleton, upper if config.centre is None else config.centre),
+        (_joint(skeleton, lower), _joint(skeleton, upper)),
+        (_joint(skeleton, left), _joint(skeleton, right)),
+        original,
+    )
+
+
+def _lower_spine(skeleton: Skeleton) -> tuple[int | str, int | str]:
+    """Return the lowest two joints of the layout's spine."""
+    for pair in SPINES:
+        if set(pair) <= set(skeleton.joints):
+            return pair
+    raise RecipeError(
+        f"align_body knows no spine of layout '{skeleton.name}': give spine, two of its joints"
+    )
 
 
 def _component(config: type[Config], build: Any) -> Component:
@@ -246,13 +337,17 @@ def _component(config: type[Config], build: Any) -> Component:
 # build(config, skeleton, original) -> a transform with stage, draw and apply
 TRANSFORMS: dict[str, Component] = {
     "centre": _component(CentreConfig, _build_normalisation),
+    "align_body": _component(AlignBodyConfig, _build_normalisation),
+    "fit_image": _component(FitImageConfig, _build_normalisation),
     "turn_view": _component(TurnViewConfig, _build_normalisation),
     "min_max": _component(MinMaxConfig, _build_normalisation),
     "crop_resize": _component(CropResizeConfig, _build_sampler),
     "pick_frames": _component(PickFramesConfig, _build_sampler),
+    "uniform_frames": _component(UniformFramesConfig, _build_sampler),
     "window": _component(WindowConfig, _build_sampler),
     "rotate": _component(RotateConfig, _build_augmentation),
     "scale": _component(ScaleConfig, _build_augmentation),
+    "scale_axes": _component(ScaleAxesConfig, _build_augmentation),
     "mirror": _component(MirrorConfig, _build_augmentation),
     "noise": _component(NoiseConfig, _build_augmentation),
     "random_move": _component(RandomMoveConfig, _build_augmentation),

@@ -121,6 +121,28 @@ class Scale:
 
 
 @dataclass(frozen=True)
+class ScaleAxes:
+    """Scale each axis of each clip by a factor of its own, 1 + U(-limit, limit).
+
+    Source: ``RandomScale`` of PYSKL (0.1, or 0.2 for strong augmentation).
+    """
+
+    stage = "batch"
+    limit: float
+
+    def draw(self, random: ClipRandom, tracks: FixedTracks) -> dict[str, Tensor]:
+        """Return (N, D) ``factor``."""
+        axes = tracks.skeleton.coordinates.positions
+        return {"factor": 1 + random.between(-self.limit, self.limit, axes)}
+
+    def apply(self, tracks: FixedTracks, draws: dict[str, Tensor]) -> FixedTracks:
+        """Scale about the origin."""
+        factor = draws["factor"][tracks.clip][:, None, None].to(tracks.joints.dtype)
+        points = tracks.joints[..., : factor.shape[-1]] * factor  # (R, T, V, D)
+        return replace(tracks, joints=with_channels(points, tracks.joints))
+
+
+@dataclass(frozen=True)
 class Mirror:
     """Swap left and right of a clip with some probability: joints change places, x its sign."""
 
@@ -142,16 +164,29 @@ class Mirror:
 
 @dataclass(frozen=True)
 class Noise:
-    """Add independent normal noise to every coordinate of what is there, see `missing_points`."""
+    """Add normal noise to what is there, see `missing_points`.
+
+    By default every coordinate has noise of its own. ``of_extent`` moves each joint in a random
+    direction by a normal share of the extent of its person in that frame, the diagonal of the box
+    around the joints.
+
+    Source of ``of_extent``: ``RandomGaussianNoise`` of PYSKL.
+    """
 
     stage = "batch"
     deviation: float
+    of_extent: bool = False
 
     def draw(self, random: ClipRandom, tracks: FixedTracks) -> dict[str, Tensor]:
         """Return (N, M*T*V*D) ``noise``, standard normal; D positions of a joint."""
         frames, joints = tracks.joints.shape[1:3]
         size = tracks.skeleton.coordinates.positions
-        return {"noise": random.normal(tracks.persons * frames * joints * size)}
+        points = tracks.persons * frames * joints
+        if not self.of_extent:
+            return {"noise": random.normal(points * size)}
+        towards = random.between(-1, 1, points * size).view(-1, points, size)
+        noise = random.normal(points)[..., None] * torch.nn.functional.normalize(towards, dim=-1)
+        return {"noise": noise.flatten(1)}
 
     def apply(self, tracks: FixedTracks, draws: dict[str, Tensor]) -> FixedTracks:
         """Add the noise."""
@@ -160,8 +195,16 @@ class Noise:
         noise = draws["noise"].view(shape)[tracks.clip, tracks.person]  # (R, T, V, D)
         joints = tracks.joints.clone()
         there = ~missing_points(joints, tracks.skeleton)
+        if self.of_extent:
+            noise = noise * self._extent(joints[..., :size])
         joints[..., :size] += self.deviation * noise * there
         return replace(tracks, joints=joints)
+
+    @staticmethod
+    def _extent(points: Tensor) -> Tensor:
+        """Return (R, T, 1, 1) the diagonal of the box around (R, T, V, D) points."""
+        box = points.amax(2, keepdim=True) - points.amin(2, keepdim=True)
+        return box.square().sum(-1, keepdim=True).sqrt()
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from kinegraph.transforms.augment import (
     with_channels,
 )
 from kinegraph.transforms.random import ClipRandom
-from kinegraph.transforms.tracks import RaggedTracks, waits_for_nothing
+from kinegraph.transforms.tracks import RaggedTracks, constant, waits_for_nothing
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,53 @@ class TurnView:
         turn = rotation_matrices(angles).transpose(1, 2) * draws["scale"][:, None, None]
         frames = tracks.clip_of_frame()
         return replace(tracks, joints=transform_points(tracks.joints, turn[frames].float()))
+
+
+@dataclass(frozen=True)
+class FitImage:
+    """Bring the pixels of 2D joints to -1 .. 1: the picture's centre to 0, its edges to 1.
+
+    Joints with a score up to ``least_score`` become missing. A clip that does not tell the size of
+    its picture has the one that is given.
+
+    Source: ``PreNormalize2D`` of PYSKL, mode 'fix'.
+    Differs from the original: the score of a joint that becomes missing is zero too, unless
+    ``keep_score`` (``quirks: original``) is set.
+    """
+
+    stage = "clip"
+    width: float
+    height: float
+    least_score: float
+    keep_score: bool = False
+
+    def draw(self, random: ClipRandom, tracks: RaggedTracks) -> dict[str, Tensor]:
+        """Nothing is drawn."""
+        return {}
+
+    def apply(self, tracks: RaggedTracks, draws: dict[str, Tensor]) -> RaggedTracks:
+        """Shift and scale each clip by its picture.
+
+        Raises:
+            LayoutError: The joints are no points of a picture.
+        """
+        if tracks.skeleton.coordinates.positions != 2:
+            raise LayoutError(
+                f"fit_image needs joints in a picture, layout '{tracks.skeleton.name}' is 3D: use"
+                " centre or align_body"
+            )
+        half = constant((self.width / 2, self.height / 2), torch.float32, tracks.joints.device)
+        halves = half.expand(len(tracks.frames), 2)
+        if tracks.image is not None:
+            halves = torch.where(tracks.image > 0, tracks.image / 2, halves)  # NaN is not above 0
+        place = tracks.spread(halves.to(tracks.joints.dtype))  # (F, V, 2)
+        points, rest = tracks.joints[..., :2], tracks.joints[..., 2:]
+        missing = (points == 0).all(-1, keepdim=True)
+        if rest.shape[-1]:
+            missing = rest[..., -1:] <= self.least_score
+            rest = rest if self.keep_score else rest.masked_fill(missing, 0.0)
+        moved = ((points - place) / place).masked_fill(missing, 0.0)
+        return replace(tracks, joints=torch.cat((moved, rest), -1))
 
 
 @dataclass(frozen=True)

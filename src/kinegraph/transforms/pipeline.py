@@ -95,6 +95,7 @@ class Pipeline:
                 f" {self.names}: far from the centre float16 is too coarse; use float32"
             )
         self.half = half
+        self.original = original
         # A plug-in's sampling transform may not tell its length; nothing but memory depends on it.
         self.length = int(getattr(self.transforms[stages.index("sample")], "length", 64))
         self.whole = stages.count("clip") > (self.centre is not None)
@@ -153,4 +154,5 @@ class Pipeline:
                 draws = transform.draw(random.for_purpose(position), current)
             current = transform.apply(current, draws)
         fixed = cast(FixedTracks, current)
-        return replace(fixed, joints=make_stream(fixed.joints, fixed.skeleton, self.stream))
+        made = make_stream(fixed.joints, fixed.skeleton, self.stream, original=self.original)
+        return replace(fixed, joints=made)

@@ -162,6 +162,61 @@ class PickFrames:
 
 
 @dataclass(frozen=True)
+class UniformFrames:
+    """Take frames from all parts of a clip, without interpolation.
+
+    The clip is divided into T bins, and one frame is taken from each. A clip of fewer than 2T
+    frames skips single ones instead; one of fewer than T is repeated from a random frame on.
+
+    Source: ``UniformSample`` of PYSKL (Duan et al., Revisiting Skeleton-based Action Recognition).
+    Differs from the original: without randomness the middle of each bin is taken, where PYSKL draws
+    ten times from a generator with a fixed seed and takes the mean of the scores.
+    """
+
+    stage = "sample"
+    length: int
+    random: bool
+    proportion: tuple[float, float] = (1.0, 1.0)
+
+    def draw(self, random: ClipRandom, tracks: RaggedTracks) -> dict[str, Tensor]:
+        """Return (N,) ``begin`` and ``count``, the part of the clip, and (N, T+1) ``ticket``."""
+        frames = tracks.frames
+        if not self.random:
+            middle = torch.full((len(frames), self.length + 1), 0.5, device=frames.device)
+            return {"begin": torch.zeros_like(frames), "count": frames, "ticket": middle}
+        low, high = self.proportion
+        share = random.between(low, high)[:, 0].to(torch.float64)
+        count = (share * frames).to(torch.int64).clamp(min=1).minimum(frames)
+        begin = random.below(frames - count + 1)[:, 0]
+        return {"begin": begin, "count": count, "ticket": random.uniform(self.length + 1)}
+
+    def frames_of(self, draws: dict[str, Tensor], frames: Tensor) -> Tensor:
+        """Turn draws into (N, T) frames of clips of (N,) ``frames``.
+
+        Tickets in [0, 1) say which frame of its bin is taken, by their order which gaps between T
+        neighbours skip one frame, and the first one with which frame a short clip begins.
+        """
+        count, ticket = draws["count"][:, None], draws["ticket"]
+        steps = torch.arange(self.length + 1, device=ticket.device)[None]
+        edges = torch.div(steps * count, self.length, rounding_mode="floor")  # (N, T+1)
+        size = (edges[:, 1:] - edges[:, :-1]).clamp(min=1)
+        binned = edges[:, :-1] + (ticket[:, :-1] * size).to(torch.int64).minimum(size - 1)
+        if self.random:
+            rank = ticket.argsort(dim=1, stable=True).argsort(dim=1, stable=True)
+            skips = (rank < count - self.length).long().cumsum(1)[:, :-1]
+            start = (ticket[:, :1] * count).to(torch.int64).minimum(count - 1)
+            few = torch.where(count < self.length, start + steps[:, :-1], steps[:, :-1] + skips)
+        else:
+            few = torch.where(count < self.length, steps[:, :-1].expand_as(binned), binned)
+        chosen = torch.where(count < 2 * self.length, few, binned)
+        return (chosen + draws["begin"][:, None]) % frames[:, None]
+
+    def apply(self, tracks: RaggedTracks, draws: dict[str, Tensor]) -> FixedTracks:
+        """Read the drawn frames."""
+        return gather_frames(tracks, self.frames_of(draws, tracks.frames))
+
+
+@dataclass(frozen=True)
 class Window:
     """Cut a window of T frames; a shorter clip is surrounded by zeros.
 

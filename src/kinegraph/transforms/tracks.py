@@ -42,6 +42,7 @@ class RaggedTracks:
         total: Sum of ``length``, where it is known without asking the device; else None.
         centred: Whether the ``centre`` that its transforms begin with has been applied.
         frame_clip: (F,) batch row of each frame once the tracks are compacted; else None.
+        image: (N, 2) width and height of the pictures, NaN where they are not known; else None.
     """
 
     joints: Tensor
@@ -56,6 +57,7 @@ class RaggedTracks:
     total: int | None = None
     centred: bool = False
     frame_clip: Tensor | None = None
+    image: Tensor | None = None
 
     def compact(self) -> RaggedTracks:
         """Return tracks whose joints are only their own, as float32; the store is not touched."""
