@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import kinetics, networks, ntu, ntu_raw, tools, ucla
+from . import frame50, kinetics, networks, ntu, ntu_raw, pyskl, tools, ucla
 from .goldens import Check, Golden
 
 
@@ -81,6 +81,8 @@ FAMILIES = (
     Family("NW-UCLA from files", "nwucla_feeder_", ucla.check_ucla_feeder_from_files, _every),
     Family("ST-GCN data tools", "feeder_tools_stgcn", tools.check_stgcn_tools, _every),
     Family("Kinetics feeder", "feeder_kinetics", kinetics.check_kinetics_feeder, _every),
+    Family("PYSKL pipeline", "pyskl_features", pyskl.check_features, _every),
+    Family("50 frames of AimCLR", "preproc_frame50", frame50.check_fifty_frames, _every),
     Family("ensembles", "ensemble", tools.check_ensemble, _every),
 )
 

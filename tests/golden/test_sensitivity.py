@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from kinegraph.backbones import aagcn, ctrgcn, stgcn, tcagcn
+from kinegraph.backbones import aagcn, ctrgcn, infogcn, stgcn, tcagcn
 from kinegraph.backbones.body import Body
+from kinegraph.data.export import frame50
 from kinegraph.data.formats import kinetics
-from kinegraph.transforms import augment, normalise, sampling
+from kinegraph.transforms import align, augment, normalise, sampling
 from kinegraph.transforms.tracks import FixedTracks
 
 from . import tools
@@ -90,6 +91,20 @@ def no_attention(patch: Patch) -> None:
     patch.setattr(tcagcn.SelfAttention, "forward", lambda self, y, weight: y)
 
 
+def no_frame_attention(patch: Patch) -> None:
+    conv = infogcn.SelfAttentionGraphConv
+    patch.setattr(conv, "attention", lambda self, frames: torch.ones(()) / frames.shape[1])
+
+
+def wrong_places(patch: Patch) -> None:
+    terms = bottleneck.Bottleneck.terms
+
+    def changed(self: Any, latent: Tensor, label: Tensor) -> dict[str, Tensor]:
+        return terms(self, latent, (label + 1) % len(self.prior))
+
+    patch.setattr(bottleneck.Bottleneck, "terms", changed)
+
+
 def output(change: Callable[..., Tensor]) -> Callable[[Patch], None]:
     """Change what a pipeline gives, (N, C, T, V, M)."""
 
@@ -145,6 +160,29 @@ def first_people(patch: Patch) -> None:
     patch.setattr(kinetics, "surest_people", lambda poses, people: poses[:, :people])
 
 
+def exact_angles(patch: Patch) -> None:
+    turn_onto = align.turn_onto
+    patch.setattr(align, "turn_onto", lambda v, target, coarse=False: turn_onto(v, target))
+
+
+def next_frame(patch: Patch) -> None:
+    frames_of = sampling.UniformFrames.frames_of
+    patch.setattr(
+        sampling.UniformFrames,
+        "frames_of",
+        lambda self, draws, t: (frames_of(self, draws, t) + 1) % t,
+    )
+
+
+def face_anywhere(patch: Patch) -> None:
+    patch.setattr(frame50, "turn_about_y", lambda people, body: people)
+
+
+def stretch_backwards(patch: Patch) -> None:
+    stretch = frame50.stretch
+    patch.setattr(frame50, "stretch", lambda people, frames: stretch(people[:, ::-1], frames))
+
+
 def equal_weights(patch: Patch) -> None:
     patch.setattr(tools, "preset_weights", lambda name, streams: (1.0,) * len(streams))
 
@@ -161,6 +199,8 @@ class Breakage:
 
 STGCN = ("logits_x100", "feature_sub_x100", "intensity_x100", "ef_output_sub")
 CTRGCN = ("l1_mean_tv", "l10_mean_tv", "logits", "logits_T13", "logits_kept")
+CLIP = "S001C001P001R001A001"
+PYSKL = (f"{CLIP}_prenorm", f"{CLIP}_bm", f"{CLIP}_format")
 BREAKAGES = [
     Breakage("graphs of ST-GCN", "transposed", transpose_graphs, ("ntu-rgb+d|spatial|hop1|dil1",)),
     Breakage(
@@ -186,6 +226,9 @@ BREAKAGES = [
     Breakage("TCA-GCN", "graph transposed", transpose_ctrgcn, CTRGCN[:4]),
     Breakage("TCA-GCN", "no attention", no_attention, CTRGCN),
     Breakage("TCA-GCN", "time reversed", ctrgcn_input(reverse_time), CTRGCN[1:]),
+    Breakage("InfoGCN", "no attention", no_frame_attention, ("logits", "z", "mmd", "grad_norms")),
+    Breakage("InfoGCN", "wrong place", wrong_places, ("mmd", "total")),
+    Breakage("InfoGCN", "joints rolled", ctrgcn_input(roll_joints), ("logits", "z", "l1_first")),
     Breakage("NTU crop and rotation", "corners aligned", align_corners, ("out0", "out2", "out6")),
     Breakage("NTU crop and rotation", "joints rolled", output(roll_joints), ("out1", "out3")),
     Breakage("NTU feeder", "corners aligned", align_corners, ("out_test", "out_train")),
@@ -205,6 +248,11 @@ BREAKAGES = [
     Breakage("Kinetics feeder", "not followed", do_not_follow, ("match_vidA.json",)),
     Breakage("Kinetics feeder", "all read", read_everybody, ("in5out5_vidA.json",)),
     Breakage("Kinetics feeder", "unsorted", first_people, ("default_vidA.json",)),
+    Breakage("PYSKL pipeline", "joints rolled", output(roll_joints), (*PYSKL, "coco_bm", "noise")),
+    Breakage("PYSKL pipeline", "exact angles", exact_angles, PYSKL[:1]),
+    Breakage("PYSKL pipeline", "next frame", next_frame, (PYSKL[2], f"{CLIP}_inds_test_1x16")),
+    Breakage("50 frames of AimCLR", "not turned", face_anywhere, ("position0",)),
+    Breakage("50 frames of AimCLR", "reversed", stretch_backwards, ("position0", "motion0")),
     Breakage("ensembles", "equal weights", equal_weights, ("FR-Head|ntu/xsub|4 top1",)),
 ]  # fmt: skip
 
