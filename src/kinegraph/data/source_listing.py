@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,17 +75,18 @@ def _files(path: Path, aside: str | None) -> Iterator[tuple[str, os.stat_result]
         yield "", path.stat()
         return
     waiting = [("", os.fspath(path))]
+    known = {os.path.realpath(path)}  # a link may lead to where the walk has been
     while waiting:
         prefix, folder = waiting.pop()
-        with os.scandir(folder) as found:
-            entries = sorted((each for each in found if each.name[0] != "."), key=_name)
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                if os.path.abspath(entry.path) != aside:
-                    waiting.append((f"{prefix}{entry.name}/", entry.path))
-            elif os.path.isfile(entry.path):  # a link that leads nowhere is none, and no error
-                yield f"{prefix}{entry.name}", entry.stat()
-
-
-def _name(entry: os.DirEntry[str]) -> str:
-    return entry.name
+        for name in sorted(os.listdir(folder)):
+            place = os.path.join(folder, name)
+            if name.startswith(".") or not os.path.exists(place):  # a link may lead nowhere
+                continue
+            status = os.stat(place)
+            if stat.S_ISREG(status.st_mode):
+                yield f"{prefix}{name}", status
+            elif stat.S_ISDIR(status.st_mode) and os.path.abspath(place) != aside:
+                real = os.path.realpath(place)
+                if real not in known:
+                    known.add(real)
+                    waiting.append((f"{prefix}{name}/", place))

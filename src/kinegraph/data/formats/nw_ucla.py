@@ -10,7 +10,7 @@ Source: Wang et al., Cross-view Action Modeling, Learning and Recognition (CVPR 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from kinegraph.data.clip import UNKNOWN, Clip, Track
 from kinegraph.data.formats.members import Member, member_names, open_members
-from kinegraph.data.formats.recordings import Format, Options, Recording, Recordings
+from kinegraph.data.formats.recordings import Format, Lazy, Options, Recording, Recordings
 from kinegraph.errors import ClipError, LayoutError, shown
 from kinegraph.skeleton import load_layout
 
@@ -58,9 +58,13 @@ def open_nw_ucla(source: Path, options: Options) -> Iterator[Recordings]:
         yield Recordings(
             skeleton=load_layout(LAYOUT),
             class_names=tuple(CLASSES.values()),
-            items=[Recording(member.stem, partial(read_member, member)) for member in members],
+            items=Lazy(len(members), partial(_recording, members)),
             default_split="view3",
         )
+
+
+def _recording(members: Sequence[Member], row: int) -> Recording:
+    return Recording(members[row].stem, partial(read_member, members[row]))
 
 
 def read_member(member: Member) -> Clip:
