@@ -158,5 +158,5 @@ def test_sources_name_addresses_and_commands_that_work(name: str, tmp_path: Path
     verb, rest = find_verb(words[1:])
     module = importlib.import_module(f"kinegraph.commands.{VERBS[verb].module}")
     arguments = parse(verb, "", getattr(module, VERBS[verb].arguments), rest)
-    options = {key: getattr(arguments, key) for key in Options.__dataclass_fields__}
+    options = {key: getattr(arguments, key) or None for key in Options.__dataclass_fields__}
     FORMATS[arguments.format].check(Options(**options))  # type: ignore[attr-defined]
