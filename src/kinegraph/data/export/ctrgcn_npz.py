@@ -30,6 +30,7 @@ from kinegraph.data.export.writing import (
     check_frames,
     check_people,
     dense,
+    read_clips,
     write_rows,
 )
 from kinegraph.data.formats.processed import BODIES, COPYING_CLASSES
@@ -85,8 +86,7 @@ def _rows(
     store: Store, rows: Iterator[int], people: int, frames: int, *, copy: bool
 ) -> Iterator[NDArray[Any]]:
     """Yield (T, M*V*C) for each clip."""
-    for row in rows:
-        clip = store.clip(row)
+    for clip in read_clips(store, rows):
         block = dense(clip, people, frames)  # (M, T, V, C)
         alone = [track.person for track in clip.tracks] == [0] and people > 1
         if copy and alone and not clip.extras.get(BODIES, 1) > 1:

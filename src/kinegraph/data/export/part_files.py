@@ -28,6 +28,7 @@ from kinegraph.data.export.writing import (
     check_frames,
     check_people,
     dense,
+    read_clips,
     write_rows,
 )
 from kinegraph.data.formats.processed import NTU_NAME
@@ -55,7 +56,8 @@ def write_stgcn_npy(
         shape = (len(rows), *_row_shape(store, people, frames))
         shown = progress(rows.tolist(), f"writing {part}_data.npy", len(rows))
         # (M, T, V, C) -> (C, T, V, M)
-        blocks = (dense(store.clip(row), people, frames).transpose(3, 1, 2, 0) for row in shown)
+        found = read_clips(store, shown)
+        blocks = (dense(clip, people, frames).transpose(3, 1, 2, 0) for clip in found)
         with (folder / f"{part}_data.npy").open("wb") as file:
             write_rows(file, shape, np.float32, blocks)
         _write_names(store, rows, folder / f"{part}_label.pkl")
@@ -118,8 +120,7 @@ def _stretched(
     store: Store, rows: Iterator[int], people: int, motion_file: Any
 ) -> Iterator[NDArray[np.float32]]:
     """Yield the positions of each clip; its motion goes to a file of its own meanwhile."""
-    for row in rows:
-        clip = store.clip(row)
+    for clip in read_clips(store, rows):
         try:
             position, motion = fifty_frames(dense(clip, people, PADDED_FRAMES))
         except ClipError as error:

@@ -19,7 +19,7 @@ import numpy as np
 
 from kinegraph.data.clip import UNKNOWN, Clip
 from kinegraph.data.export.pickle_stream import write_dict_with_list
-from kinegraph.data.export.writing import Export, ExportOptions, Progress, dense
+from kinegraph.data.export.writing import Export, ExportOptions, Progress, dense, read_clips
 from kinegraph.data.formats.processed import NTU_CLASSES
 from kinegraph.data.splits import split_rows, working_splits
 from kinegraph.data.store import Store
@@ -86,8 +86,7 @@ def _key(split: str, side: str) -> str:
 def _items(store: Store, rows: Iterator[int], dtype: str) -> Iterator[dict[str, Any]]:
     size = store.skeleton.coordinates.positions
     scored = size < store.skeleton.coordinates.channels
-    for row in rows:
-        clip = store.clip(row)
+    for clip in read_clips(store, rows):
         people = max(track.person for track in clip.tracks) + 1
         with np.errstate(over="ignore"):  # what does not fit becomes infinite and is refused
             joints = dense(clip, people, clip.frames, dtype)  # (M, T, V, C)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,6 +15,8 @@ from kinegraph.data.arrays import npy_header
 from kinegraph.data.clip import Clip
 from kinegraph.data.store import Store
 from kinegraph.errors import OutputError
+
+CLIPS_HELD = 512  # clips of the store's memory map that stay in memory
 
 
 class Progress(Protocol):
@@ -113,6 +116,15 @@ def check_frames(store: Store, rows: NDArray[Any], frames: int, name: str) -> No
             f"clip '{clip}' has {lengths.max()} frames, but '{name}' pads to {frames}: give"
             f" --frames {lengths.max()}"
         )
+
+
+def read_clips(store: Store, rows: Iterable[int]) -> Iterator[Clip]:
+    """Yield clips and let go of what has been read: memory does not grow with their number."""
+    pages = getattr(store.joints, "_mmap", None)
+    for count, row in enumerate(rows, start=1):
+        yield store.clip(row)
+        if count % CLIPS_HELD == 0 and isinstance(pages, mmap.mmap):
+            pages.madvise(mmap.MADV_DONTNEED)  # they are read again where they are needed again
 
 
 def dense(clip: Clip, people: int, frames: int, dtype: Any = np.float32) -> NDArray[Any]:
