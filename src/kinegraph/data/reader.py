@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kinegraph.data.copied_person import with_copied_tracks
 from kinegraph.data.store import Store
 from kinegraph.data.transfer import upload
 from kinegraph.errors import ClipError
@@ -27,6 +28,8 @@ class TrackReader:
         persons: M, person slots; people beyond them are left out.
         count_nonzero: Length of a clip is the number of its frames that are not all zero, as the
             originals count (``quirks: original``), instead of its true length.
+        copy_alone: Whether a person who is alone is the second person as well, see
+            `copied_person`.
 
     Attributes:
         joints: (F, V, C) frames of all tracks.
@@ -37,13 +40,21 @@ class TrackReader:
         ClipError: The people of a clip are all in slots beyond ``persons``.
     """
 
-    def __init__(self, store: Store, persons: int, *, count_nonzero: bool = False) -> None:
-        self._source = (store, persons, count_nonzero)
+    def __init__(
+        self,
+        store: Store,
+        persons: int,
+        *,
+        count_nonzero: bool = False,
+        copy_alone: bool = False,
+    ) -> None:
+        self._source = (store, persons, count_nonzero, copy_alone)
         self.skeleton = store.skeleton
         self.persons = persons
         self.joints = _as_tensor(store.joints)
         self._centred = False
-        kept = store.tracks[store.tracks["person"] < persons]
+        tracks = with_copied_tracks(store) if copy_alone else store.tracks
+        kept = tracks[tracks["person"] < persons]
         self.present = np.zeros((len(store), persons), dtype=np.bool_)
         self.present[kept["clip"], kept["person"]] = True
         empty = np.flatnonzero(~self.present.any(1))
@@ -114,8 +125,8 @@ class TrackReader:
         )
 
 
-def _reopen(store: Store, persons: int, count_nonzero: bool) -> TrackReader:
-    return TrackReader(store, persons, count_nonzero=count_nonzero)
+def _reopen(store: Store, persons: int, count_nonzero: bool, copy_alone: bool) -> TrackReader:
+    return TrackReader(store, persons, count_nonzero=count_nonzero, copy_alone=copy_alone)
 
 
 def _as_tensor(array: NDArray[Any]) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from kinegraph.data.clip import Clip, Track, check_clip
+from kinegraph.data.copied_person import copies_a_lone_person, with_copied_person
 from kinegraph.errors import ClipError, LayoutError
 from kinegraph.skeleton import Skeleton
 from kinegraph.training.checkpoint import Checkpoint, load_checkpoint
@@ -159,6 +160,8 @@ class Predictor:
     def _tracks(self, clips: Sequence[Clip]) -> RaggedTracks:
         """Lay the people of some clips one after the other, as a store does."""
         people: list[tuple[int, Track]] = []
+        if self.recipe.original and copies_a_lone_person(self.class_names):
+            clips = [with_copied_person(clip) for clip in clips]
         for row, clip in enumerate(clips):
             self.check_clip(clip)
             chosen = [track for track in clip.tracks if track.person < self.persons]

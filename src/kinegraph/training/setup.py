@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from kinegraph.data.copied_person import copies_a_lone_person
 from kinegraph.data.loader import ALL, ClipLoader, Share
 from kinegraph.data.reader import TrackReader
 from kinegraph.data.resident import choose_reader
@@ -175,7 +176,12 @@ def open_data(
     return RunData(
         recipe=recipe,
         store=opened,
-        reader=TrackReader(opened, persons, count_nonzero=recipe.original),
+        reader=TrackReader(
+            opened,
+            persons,
+            count_nonzero=recipe.original,
+            copy_alone=recipe.original and copies_a_lone_person(opened.class_names),
+        ),
         rows=rows,
         pipelines=build_pipelines(recipe, skeleton),
     )

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 Places = NDArray[np.int64]
 
-SPACE, POINT, MINUS, ZERO = b" ", ord("."), ord("-"), ord("0")
-LINE_ENDS = b"\r\n"
-BLANKS = b" \r\n\t"
+SPACE, TAB, NEW_LINE, RETURN = b" \t\n\r"
+POINT, MINUS, ZERO = b".-0"
+LONGEST_WHOLE = 18  # digits that surely fit an int64
 
 # A float64 holds whole numbers below 2 ** 53 and powers of ten up to 10 ** 22 exactly, so that one
 # division of the digits by a power of ten rounds once: to the number that Python's float gives.
@@ -53,9 +53,10 @@ class Words:
         if data[-1:] not in (b"\n", b" "):
             data += b"\n"
         array = np.frombuffer(data, dtype=np.uint8)
-        blanks = np.flatnonzero(array <= ord(SPACE))
+        blanks = np.flatnonzero(array <= SPACE)
         kinds = array[blanks]
-        if not np.logical_or.reduce([kinds == blank for blank in BLANKS]).all():
+        known = (kinds == SPACE) | (kinds == NEW_LINE) | (kinds == RETURN) | (kinds == TAB)
+        if not known.all():
             return None
         begins = np.empty_like(blanks)
         begins[0] = 0
@@ -70,8 +71,19 @@ class Words:
 
     def whole_number(self, word: int) -> int | None:
         """Return a word as a whole number of up to 18 digits, or None."""
-        text = self.data[self.begins[word] : self.ends[word]]
-        return int(text) if text.isdigit() and len(text) <= 18 else None
+        # `item` gives a number of Python's, in half the time of an index.
+        text = self.data[self.begins.item(word) : self.ends.item(word)]
+        return int(text) if text.isdigit() and len(text) <= LONGEST_WHOLE else None
+
+    def whole_numbers(self, words: Places) -> list[int] | None:
+        """Return words as whole numbers, or None where one is none; few of them differ."""
+        begins, ends = self.begins[words].tolist(), self.ends[words].tolist()
+        texts = [self.data[begin:end] for begin, end in zip(begins, ends, strict=True)]
+        different = set(texts)
+        if not all(text.isdigit() and len(text) <= LONGEST_WHOLE for text in different):
+            return None
+        value = {text: int(text) for text in different}
+        return [value[text] for text in texts]
 
     def all_are(self, words: Places, text: bytes) -> bool:
         """Whether all of some words are a given one."""
@@ -84,7 +96,7 @@ class Words:
     def ends_line(self) -> NDArray[np.bool_]:
         """Return (W,) whether a line end follows each word at once."""
         after = self.bytes[self.ends]
-        return np.asarray((after == LINE_ENDS[0]) | (after == LINE_ENDS[1]))
+        return np.asarray((after == NEW_LINE) | (after == RETURN))
 
 
 def parse_decimals(words: Words, index: Places) -> NDArray[np.float32] | None:
