@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from kinegraph.data.doctor.medians import middle
 from kinegraph.skeleton import Skeleton
 
 Floats = NDArray[np.float64]
@@ -151,7 +152,7 @@ def _place(name: str) -> tuple[float, float, float]:
 
 
 def misfit(lengths: Floats, expected: Floats) -> Floats:
-    """Return (...,) how far bones are from a body's: 0 fits, 1 and more is no body.
+    """Return (...,) how far bones are from a body's: 0 fits, 1 and more is no body at all.
 
     The size of the body is taken from the bones themselves, by the median, so that a few wrong ones
     do not shift it.
@@ -160,6 +161,7 @@ def misfit(lengths: Floats, expected: Floats) -> Floats:
         lengths: (..., E) lengths; NaN counts as fitting.
         expected: (E,) lengths in body heights, NaN where unknown.
     """
-    ratio = np.nanmedian(lengths[..., :] / expected, axis=-1, keepdims=True)
-    error = np.nansum(np.abs(lengths - ratio * expected), axis=-1)
-    return np.asarray(error / (ratio[..., 0] * np.nansum(expected)))
+    ratio = middle(lengths / expected, axis=-1)
+    error = np.nansum(np.abs(lengths - ratio[..., None] * expected), axis=-1)
+    whole = ratio * np.nansum(expected)
+    return np.where(whole > 0, error / np.where(whole > 0, whole, 1), np.inf)

@@ -9,6 +9,7 @@ from kinegraph.data.clip import Clip
 from kinegraph.data.doctor.body import Body, Mask
 from kinegraph.data.doctor.case import Case
 from kinegraph.data.doctor.findings import frame_list
+from kinegraph.data.doctor.medians import middle
 
 FROZEN_FRAMES = 10  # a joint that stays in place, to the last digit, for so long was not tracked
 FRAME_RATE = 30.0  # of a clip that does not tell; that of all sensors whose sets are read here
@@ -89,7 +90,7 @@ class Frames:
         speed = body.travelled * (rate / body.size)  # (T-1, V) body heights a second
         if not np.fmax.reduce(speed, axis=None, initial=0.0) > BODY_SPEED:
             return
-        whole = np.nan_to_num(_row_medians(speed))
+        whole = np.nan_to_num(_across(speed))
         jumps = whole > BODY_SPEED
         if jumps.any():
             frames = np.flatnonzero(jumps) + body.first + 1
@@ -112,13 +113,13 @@ class Frames:
             return
         shown = body.shown
         here, there = np.concatenate([left, right]), np.concatenate([right, left])
-        way = _row_medians(body.travelled[:, here])  # (T-1,)
-        width = _row_medians(_norm(shown[:, left] - shown[:, right]))  # (T,)
+        way = _across(body.travelled[:, here])  # (T-1,)
+        width = _across(_norm(shown[:, left] - shown[:, right]))  # (T,)
         # Only where joints moved by a good part of their distance can sides have changed.
         late = np.flatnonzero(way > 0.5 * width[1:])
         if not len(late):
             return
-        exchanged = _row_medians(_norm(shown[late + 1][:, there] - shown[late][:, here]))
+        exchanged = _across(_norm(shown[late + 1][:, there] - shown[late][:, here]))
         frames = late[exchanged < FLIP_GAIN * way[late]] + body.first + 1
         if len(frames):
             text = f"{person}left and right change places in {frame_list(frames.tolist())}"
@@ -160,9 +161,6 @@ def _norm(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.sqrt((vectors**2).sum(axis=-1)))
 
 
-def _row_medians(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return (T,) the median of each row of (T, n) without its NaN; NaN for rows of NaN."""
-    ordered = np.sort(values, axis=1)  # NaN goes to the end
-    count = np.isfinite(values).sum(axis=1)
-    middle = np.maximum(count - 1, 0) // 2
-    return np.asarray(np.take_along_axis(ordered, middle[:, None], axis=1)[:, 0])
+def _across(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (T,) the middle one of each row of (T, n)."""
+    return middle(values, axis=1)

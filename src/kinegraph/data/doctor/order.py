@@ -6,14 +6,20 @@ import numpy as np
 
 from kinegraph.data.clip import Clip
 from kinegraph.data.doctor.anatomy import Anatomy, Floats, Rows, misfit
-from kinegraph.data.doctor.body import Body, Mask, quiet_median
+from kinegraph.data.doctor.body import Body, Mask
 from kinegraph.data.doctor.case import Case, Table
+from kinegraph.data.doctor.medians import middle
+from kinegraph.errors import ClipError, SourceError
 from kinegraph.skeleton import Skeleton, layout_names, load_layout
 
 # A bone is impossible if it is off by this many body heights and by this factor: 17 cm, and 60 %
 # longer or shorter than an adult's. Sensors that place hips or hands differently stay below.
 OFF, TIMES = 0.1, 1.6
-GAIN = 0.75  # misfit that remains when two joints are exchanged back, at most
+# Misfit that remains, at most, when joints are put into another order: of the whole set, where all
+# bodies speak, and of one clip, where tracking errors may look like an exchange.
+GAIN, CLIP_GAIN = 0.75, 0.5
+HINTS = 50  # clips that are read again to find out which joints were exchanged
+SAMPLED_FRAMES = 32  # of them
 SAMPLES = 400  # bodies whose distances between joints speak for the set
 MANY = 5  # bodies from which on a clip is compared with the set as well
 
@@ -41,7 +47,7 @@ class Order:
         bones, rows = self._bones.values, self._bones.rows
         if not len(bones) or not self._anatomy.solid:
             return
-        usual = np.array([_middle(column) for column in bones.T])
+        usual = middle(bones, axis=0)
         wrong = impossible(usual, self._anatomy.expected)
         if wrong.any():
             text = self._describe(wrong, usual)
@@ -53,11 +59,31 @@ class Order:
             wrong = impossible(bones, self._anatomy.expected) & impossible(bones, usual)
         else:
             wrong = impossible(bones, self._anatomy.expected)
-        for body in np.flatnonzero(wrong.any(axis=1)):
+        found = np.flatnonzero(wrong.any(axis=1))
+        errors = np.nansum(np.abs(bones[found] - usual) * wrong[found], axis=1)
+        for rank, place in enumerate(np.argsort(-errors, kind="stable")):
+            body, row = found[place], int(rows[found[place]])
             text = self._describe(wrong[body], bones[body])
-            row = int(rows[body])
-            error = np.abs(bones[body] - usual)[wrong[body]].sum()
-            self._case.add("clip-order", text, self._case.census.names[row], size=float(error))
+            text += self._hint(row) if rank < HINTS else ""
+            name = self._case.census.names[row]
+            self._case.add("clip-order", text, name, size=float(errors[place]))
+
+    def _hint(self, row: int) -> str:
+        """Read a clip again and name two joints that may have been exchanged in it."""
+        try:
+            clip = self._case.reread(row)
+        except (ClipError, SourceError):  # what could be read once may be gone now
+            return ""
+        for track in clip.tracks:
+            body = Body.of(track, self._anatomy)
+            if (
+                body.size > 0
+                and impossible(body.bones[1] / body.size, self._anatomy.expected).any()
+            ):
+                step = max(1, len(body.shown) // SAMPLED_FRAMES)
+                distances = middle_distances(body.shown[::step] / body.size)
+                return exchange(self._anatomy, distances, CLIP_GAIN)
+        return ""
 
     def _describe(self, wrong: Mask, bones: Floats) -> str:
         joints = self._anatomy.skeleton.joints
@@ -88,10 +114,13 @@ class Samples:
 
     def distances(self) -> Floats:
         """Return (V, V) the middle distance between each two joints, in body heights."""
-        joints = np.stack(self._kept)  # (n, V, C)
-        apart = np.linalg.norm(joints[:, :, None] - joints[:, None], axis=-1)  # (n, V, V)
-        count = apart.shape[-1]
-        return quiet_median(apart.reshape(len(apart), -1)).reshape(count, count)
+        return middle_distances(np.stack(self._kept))
+
+
+def middle_distances(joints: Floats) -> Floats:
+    """Return (V, V) the middle distance between each two joints of (n, V, C); NaN if never seen."""
+    apart = np.linalg.norm(joints[:, :, None] - joints[:, None], axis=-1)  # (n, V, V)
+    return middle(apart, axis=0)
 
 
 def impossible(bones: Floats, expected: Floats) -> Mask:
@@ -114,7 +143,7 @@ def other_layout(anatomy: Anatomy, distances: Floats) -> str:
     return f"; the order of layout '{best}' fits"
 
 
-def exchange(anatomy: Anatomy, distances: Floats) -> str:
+def exchange(anatomy: Anatomy, distances: Floats, gain: float = GAIN) -> str:
     """Name two joints that give better bones when they are exchanged, or return nothing."""
     count = len(distances)
     orders = np.tile(np.arange(count), (count * (count - 1) // 2, 1))  # one row for each pair
@@ -123,7 +152,7 @@ def exchange(anatomy: Anatomy, distances: Floats) -> str:
     orders[rows, first], orders[rows, second] = second, first
     fits = _fit(anatomy, distances, orders)
     best = int(np.argmin(fits))
-    if fits[best] > GAIN * _fit(anatomy, distances, np.arange(count)):
+    if fits[best] > gain * _fit(anatomy, distances, np.arange(count)):
         return ""
     names = anatomy.skeleton.joints
     return f"; {names[first[best]]} and {names[second[best]]} may have been exchanged"
@@ -140,8 +169,3 @@ def _comparable(other: Skeleton, named: Skeleton) -> bool:
         named.joint_count,
         named.coordinates.positions,
     )
-
-
-def _middle(column: Floats) -> float:
-    known = column[np.isfinite(column)]
-    return float(np.median(known)) if len(known) else float("nan")

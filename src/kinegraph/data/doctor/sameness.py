@@ -25,7 +25,7 @@ GRID = 0.04  # body heights to which poses are rounded before they are hashed
 CLOSE = 0.002  # body heights that equal poses may differ by: 3 mm, more than rounding does
 KEEP = 4  # one of so many pose hashes is kept, which one follows from the hash alone
 CROWD = 24  # clips with the same pose from which on the pose says nothing, such as a rest position
-COMPARED = 20_000  # pairs of clips that are read again at most
+COMPARED = 20_000  # pairs of clips that are read again at most, those most alike first
 SAME_PART = 0.5  # of the shorter clip in common: the same recording; less is an overlap
 OVERLAP_PART, OVERLAP_FRAMES = 0.1, 8  # shared frames below which cutters were a little generous
 
@@ -47,7 +47,7 @@ class Sameness:
                 continue
             # Cells as large as the first body asks for: all clips need the same ones.
             self._grid = self._grid or GRID * body.size
-            hashes = pose_hashes(body, self._grid)
+            hashes = pose_hashes(body, self._grid)[body.peopled]
             chosen = np.flatnonzero(hashes % KEEP == 0)
             if not len(chosen):  # a short clip needs one, too: its smallest
                 chosen = np.array([int(hashes.argmin())])
@@ -109,6 +109,8 @@ class Sameness:
             if 2 <= len(clips) <= CROWD:
                 for pair in combinations(clips, 2):
                     common[pair] += 1
+        if len(common) > COMPARED:
+            self._case.facts["pairs_not_compared"] = len(common) - COMPARED
         yield from sorted(common, key=lambda pair: (-common[pair], pair))[:COMPARED]
 
     def _compare(self, first: int, second: int) -> tuple[str, str, float] | None:
@@ -182,10 +184,7 @@ def split_sides(case: Case) -> dict[str, NDArray[np.int64]]:
 
 
 def pose_hashes(body: Body, grid: float) -> NDArray[np.uint64]:
-    """Return (T',) hashes of the poses of a body: joints relative to the first, rounded to cells.
-
-    Frames in which nobody is seen are left out of the sum of joints and give the hash of zeros.
-    """
+    """Return (T,) hashes of the poses of a body: joints relative to the first, rounded to cells."""
     poses = body.positions - body.positions[:, :1]
     cells = np.floor(poses / grid + 0.37).astype(np.int64)  # the shift keeps zero inside a cell
     flat = cells.reshape(len(cells), -1).view(np.uint64)  # (T, V * C)
@@ -201,7 +200,7 @@ def shared_frames(one: Body, two: Body, grid: float) -> tuple[int, int, bool]:
     The shift is the one that most equal hashes ask for; poses at that shift are then compared.
     """
     first, second = pose_hashes(one, grid), pose_hashes(two, grid)
-    equal = first[:, None] == second[None]  # (T1, T2)
+    equal = (first[:, None] == second[None]) & one.peopled[:, None] & two.peopled  # (T1, T2)
     if not equal.any():
         return 0, 0, False
     at = np.argwhere(equal)
@@ -216,7 +215,7 @@ def shared_frames(one: Body, two: Body, grid: float) -> tuple[int, int, bool]:
     same = np.abs((ours - ours[:, :1]) - (theirs - theirs[:, :1])).max(axis=(1, 2)) < near
     same &= one.peopled[begin : begin + length]
     moved = bool(same.any() and np.abs(gap[same]).max() > near)
-    return int(same.sum()), shift, moved
+    return int(same.sum()), shift + one.first - two.first, moved
 
 
 def _digest(clip: Clip) -> bytes:
