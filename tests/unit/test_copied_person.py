@@ -22,8 +22,11 @@ from kinegraph.data.reader import TrackReader
 from kinegraph.data.resident import make_resident
 from kinegraph.data.store import Store, open_store
 from kinegraph.data.store_writer import create_store
+from kinegraph.evaluation.scoring import score_clips
+from kinegraph.inference.predictor import Predictor
 from kinegraph.recipe import parse_recipe
 from kinegraph.skeleton import load_layout
+from kinegraph.training.checkpoint import Checkpoint, make_objective
 from kinegraph.training.setup import build_pipelines, open_data
 
 CLASSES = ntu_class_names()
@@ -130,3 +133,22 @@ def test_a_run_copies_where_published_ones_did(
     store = made(tmp_path / "store", class_names)
     recipe = parse_recipe(tiny_recipe(quirks=quirks, data={"store": str(store.path)}))
     assert open_data(recipe).reader.present[LONE].tolist() == [True, copies]
+
+
+@pytest.mark.parametrize("quirks", ["none", "original"])
+def test_a_prediction_sees_the_copy_as_the_test_did(
+    quirks: str, tmp_path: Path, tiny_recipe: Callable[..., dict[str, Any]]
+) -> None:
+    store = made(tmp_path / "store")
+    values = tiny_recipe(quirks=quirks, data={"store": str(store.path)})
+    recipe = parse_recipe(values)
+    objective = make_objective(recipe, store.skeleton, len(CLASSES), persons=2)
+    torch.nn.init.normal_(objective.get_submodule("head").weight, std=3.0)
+    tensors = {f"model/{name}": value for name, value in objective.state_dict().items()}
+    checkpoint = Checkpoint(recipe, store.skeleton, CLASSES, persons=2, epoch=1, tensors=tensors)
+    data = open_data(recipe)
+    data.rows["test"] = np.arange(len(store))
+    expected = score_clips(checkpoint.build(), data.testing_loader("test", 64, torch.device("cpu")))
+    clips = [store.clip(row) for row in range(len(store))]
+    found = Predictor(checkpoint, where="here").logits(clips, store.skeleton)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
