@@ -164,6 +164,8 @@ def check_labels(labels: NDArray[Any], clips: int, where: str) -> NDArray[np.int
             )
         return np.asarray(positive.argmax(axis=1), dtype=np.int64)
     flat = labels.reshape(-1)
+    if flat.dtype.kind == "f":
+        flat = flat.astype(np.float64)  # the limit below is beyond float16
     if not np.isfinite(flat).all() or np.any(flat != np.floor(flat)):
         raise SourceError(f"{where}: a label is no whole number")
     if np.any(flat < 0) or np.any(flat >= MAX_CLASSES):
