@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from kinegraph.errors import LayoutError, nearest, unknown
 
 PARTS = ("head", "arms", "hands", "hips", "legs", "feet")
+# Layout -> root of the tree, and whether its bones are turned round, in InfoGCN's own programs.
+ORIGINAL_TREES = {"ntu25": (1, False), "ucla20": (2, True)}
 FILE_FIELDS: dict[str, type] = {
     "name": str, "title": str, "centre": str, "joints": list, "coordinates": dict, "parts": dict,
 }  # fmt: skip
@@ -188,22 +190,29 @@ class Skeleton:
         directed = tuple(parents[joint] for joint in range(self.joint_count))
         return replace(self, parents=directed)
 
-    def k_mode(self, k: int) -> NDArray[np.float32]:
+    def k_mode(self, k: int, *, original: bool = False) -> NDArray[np.float32]:
         """Return the (V, V) operator I - P^k, where P takes each joint to its parent.
 
         k = 1 gives bones (the root stays absolute), larger k the vector from the k-th ancestor, and
         k beyond the depth of the tree the joints themselves.
 
         Source: Chi et al., InfoGCN (CVPR 2022), section 3.4.
+        Differs from the original: there, the tree of ``ntu25`` begins at the middle of the spine,
+        and the bones of ``ucla20`` are turned round, so that a joint loses the sum of its children.
+        ``original`` restores both.
 
         Raises:
             LayoutError: k < 1; k = 0 would give an all-zero stream.
         """
         if k < 1:
             raise LayoutError(f"k-mode needs k >= 1, got {k}: k = 0 makes every input zero")
+        root, turned = ORIGINAL_TREES.get(self.name, (self.root, False))
+        tree = self.rooted_at(root) if original else self
         step = np.zeros((self.joint_count, self.joint_count))
-        for child, parent in self.edges:
+        for child, parent in tree.edges:
             step[child, parent] = 1
+        if original and turned:
+            step = step.T
         operator: NDArray[np.float64] = np.eye(self.joint_count) - np.linalg.matrix_power(step, k)
         return operator.astype(np.float32)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def small_backbone(
     config = small_config(name, BACKBONES)
     backbone = build_backbone(config, load_layout(layout), persons=persons, original=original)
     stir(backbone)
-    settle(backbone, some_clips(layout, persons)[0])
+    settle(backbone, backbone, some_clips(layout, persons)[0])
     return backbone
 
 
@@ -55,6 +55,7 @@ def small_objective(
         original=original,
     )
     stir(objective)
+    settle(objective, objective.embed, some_clips(layout, persons)[0])
     return objective
 
 
@@ -69,13 +70,14 @@ def stir(module: torch.nn.Module) -> None:
 
 
 @torch.no_grad()
-def settle(module: torch.nn.Module, x: Tensor) -> None:
+def settle(module: torch.nn.Module, run: Callable[[Tensor], object], x: Tensor) -> None:
     """Let norms take the statistics of clips; with others, numbers may grow beyond all bounds."""
     norms = [each for each in module.modules() if isinstance(each, torch.nn.BatchNorm1d)]
     usual = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 1.0
-    module.train()(x)
+    module.train()
+    run(x)
     for norm, momentum in zip(norms, usual, strict=True):
         norm.momentum = momentum
 

@@ -221,7 +221,7 @@ def test_quirks_keep_names_and_shapes(name: str) -> None:
 def test_frozen_it_answers_the_same(name: str, frames: int) -> None:
     backbone = small_backbone(name).train()
     x, present = some_clips(frames=frames)
-    settle(backbone, x)
+    settle(backbone, backbone, x)
     frozen = backbone.freeze()
     assert not frozen.training
     assert backbone.training

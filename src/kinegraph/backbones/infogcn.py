@@ -110,7 +110,7 @@ class InfoGCN(Backbone):
         super().__init__()
         joints = skeleton.joint_count
         self.embedding = nn.Linear(in_channels, width)
-        self.position = nn.Parameter(torch.randn(joints, width))  # (V, C)
+        self.position = nn.Parameter(torch.randn(1, joints, width))  # (1, V, C)
 
         def spatial(in_channels: int, channels: int, _: int) -> nn.Module:
             conv = SelfAttentionGraphConv(in_channels, channels, joints, heads)

@@ -202,14 +202,45 @@ def _tcagcn() -> list[Rule]:
     return rules
 
 
-# The backbone's name -> its rules, for the backbone in the objective `classify`.
+def _infogcn() -> list[Rule]:
+    """Chi et al., InfoGCN: the class ``model.infogcn.InfoGCN``, in the objective `bottleneck`."""
+    rules = _tensor("pos_embedding", "backbone.position")
+    rules += _module("to_joint_embedding", "backbone.embedding", CONVOLUTION)
+    rules += _module("data_bn", "backbone.body.input_norm", NORM)
+    for b in range(9):
+        theirs, ours = f"l{b + 1}", f"backbone.body.blocks.{b}"
+        graph, conv = f"{theirs}.agcn", f"{ours}.spatial.conv"
+        rules += _tensor(f"{graph}.shared_topology", f"{conv}.topology")
+        rules += _module(f"{graph}.conv_d.{{k}}", f"{conv}.value", ("weight",), "rows")
+        rules += _module(f"{graph}.conv_d.{{k}}", conv, ("bias",), "stack")
+        rules += _module(f"{graph}.attn.to_qk", f"{conv}.query_key", CONVOLUTION)
+        rules += _module(f"{graph}.attn.ln", f"{conv}.norm", CONVOLUTION)
+        rules += _module(f"{graph}.bn", f"{ours}.spatial.norm", NORM)
+        rules += _module(f"{graph}.down.0", f"{ours}.spatial.residual.conv", CONVOLUTION)
+        rules += _module(f"{graph}.down.1", f"{ours}.spatial.residual.norm", NORM)
+        rules += _branches(f"{theirs}.tcn.branches", f"{ours}.temporal")
+        rules += _module(f"{theirs}.residual.conv", f"{ours}.residual.conv", CONVOLUTION)
+        rules += _module(f"{theirs}.residual.bn", f"{ours}.residual.norm", NORM)
+    for theirs, ours in (
+        ("fc", "hidden"), ("fc_mu", "mean"), ("fc_logvar", "log_variance"), ("decoder", "head")
+    ):  # fmt: skip
+        rules += _module(theirs, ours, CONVOLUTION)
+    return rules
+
+
+# The backbone's name -> its rules, for the backbone in the objective `classify`; InfoGCN's are for
+# `bottleneck`.
 RULES: dict[str, tuple[Rule, ...]] = {
     "stgcn": tuple(_stgcn()),
     "ctrgcn": tuple(_ctrgcn()),
     "ctrgcn-baseline": tuple(_ctrgcn_baseline()),
     "aagcn": tuple(_aagcn()),
     "tcagcn": tuple(_tcagcn()),
+    "infogcn": tuple(_infogcn()),
 }
 
 # The backbone's name -> endings of original tensors that are carried along but never used.
 UNUSED: dict[str, tuple[str, ...]] = {"tcagcn": (".conv3.weight", ".conv3.bias")}
+
+# The backbone's name -> tensors of ours that the original never saved.
+OWN: dict[str, tuple[str, ...]] = {"infogcn": ("prior",)}

@@ -5,12 +5,13 @@ Pure: dicts of tensors in, dicts of tensors out. Reading files is somebody else'
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from kinegraph.compat.rules import RULES, UNUSED, Rule
+from kinegraph.compat.rules import OWN, RULES, UNUSED, Rule
 from kinegraph.errors import CheckpointError, unknown
 
 StateDict = dict[str, Tensor]
@@ -40,6 +41,7 @@ def from_original(
     rules = _rules(family)
     left = {name.rsplit("module.", 1)[-1]: tensor for name, tensor in state.items()}
     left = {name: tensor for name, tensor in left.items() if not name.startswith(tuple(ignore))}
+    left = _today(family, left)
     unused = UNUSED.get(family, ())
     left = {name: tensor for name, tensor in left.items() if not name.endswith(unused)}
     known = {name for rule in rules for name in rule.theirs}
@@ -73,7 +75,8 @@ def to_original(family: str, state: Mapping[str, Tensor]) -> StateDict:
         CheckpointError: The family is unknown, or ``state`` has names that it does not know.
     """
     rules = _rules(family)
-    extra = [name for name in state if name not in {rule.ours for rule in rules}]
+    known = {*(rule.ours for rule in rules), *OWN.get(family, ())}
+    extra = [name for name in state if name not in known]
     if extra:
         raise CheckpointError(f"{_some(extra)} have no place in an original {family} state dict")
     theirs: StateDict = {}
@@ -108,7 +111,19 @@ def load_original(
                 f"'{name}' of a {family} state dict has shape {tuple(tensor.shape)}, expected"
                 f" {tuple(expected[name].shape)}: another layout, width or number of classes"
             )
-    objective.load_state_dict(converted, strict=True)
+    own = {name: objective.state_dict()[name] for name in OWN.get(family, ())}
+    objective.load_state_dict(converted | own, strict=True)
+
+
+def _today(family: str, state: StateDict) -> StateDict:
+    """Rename the blocks of InfoGCN's first version, which counted them from 2 to 10."""
+    if family != "infogcn" or not any(name.startswith("l10.") for name in state):
+        return state
+    renamed = {}
+    for name, tensor in state.items():
+        block = re.fullmatch(r"l(\d+)\.(.+)", name)
+        renamed[f"l{int(block[1]) - 1}.{block[2]}" if block else name] = tensor
+    return renamed
 
 
 def _rules(family: str) -> tuple[Rule, ...]:

@@ -28,6 +28,24 @@ class ClassifyConfig(Config):
     default: sqrt(2 / classes), as CTR-GCN."""
 
 
+class BottleneckConfig(Config):
+    """InfoGCN's bottleneck: a noisy latent whose class means are pulled to orthogonal places."""
+
+    name: Literal["bottleneck"] = "bottleneck"
+    noise: float = Field(0.5, ge=0)
+    """Factor of the log-variance in the exponent of the latent's deviation."""
+    gain: float = Field(3.0, gt=0)
+    """Length of the classes' places."""
+    conditional: float = Field(0.1, ge=0)
+    """Weight of the distance of class means from their places (lambda 2)."""
+    marginal: float = Field(1e-4, ge=0)
+    """Weight of the length of the mean latent (lambda 1)."""
+    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    """Share of the target that is spread over all classes."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """On the feature from which the latent is made."""
+
+
 def _build_classify(
     config: ClassifyConfig,
     make_backbone: Callable[[], Backbone],
@@ -47,10 +65,37 @@ def _build_classify(
     )
 
 
+def _build_bottleneck(
+    config: BottleneckConfig,
+    make_backbone: Callable[[], Backbone],
+    num_classes: int,
+    skeleton: Skeleton,
+    original: bool,
+) -> Objective:
+    from kinegraph.objectives.bottleneck import Bottleneck
+
+    return Bottleneck(
+        make_backbone(),
+        num_classes,
+        noise=config.noise,
+        gain=config.gain,
+        conditional=config.conditional,
+        marginal=config.marginal,
+        label_smoothing=config.label_smoothing,
+        dropout=config.dropout,
+        count_absent=original,
+    )
+
+
 # build(config, make_backbone, num_classes, skeleton, original) -> an Objective
 OBJECTIVES: dict[str, Component] = {
     "classify": Component(
         summary="Cross-entropy on one linear head.", config=ClassifyConfig, build=_build_classify
+    ),
+    "bottleneck": Component(
+        summary="InfoGCN's bottleneck: noisy latents, class means at orthogonal places.",
+        config=BottleneckConfig,
+        build=_build_bottleneck,
     ),
 }
 

@@ -32,6 +32,7 @@ from kinegraph.data.loader import Share
 from kinegraph.data.transfer import upload
 from kinegraph.errors import KinegraphError, RecipeError, TrainingError
 from kinegraph.nn.norm import BatchNorm
+from kinegraph.objectives.base import Objective
 from kinegraph.training.launch import LOST_CONTACT, RENDEZVOUS, devices_of
 from kinegraph.training.setup import choose_device
 
@@ -148,6 +149,8 @@ def prepare(objective: nn.Module, world: World) -> None:
     if world.size == 1:
         return
     for name, module in objective.named_modules():
+        if isinstance(module, Objective) and hasattr(module, "reduce"):
+            vars(module)["reduce"] = world.sum
         if not isinstance(module, _BatchNorm):
             continue
         _check_norm(name, module)
