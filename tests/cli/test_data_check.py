@@ -152,3 +152,18 @@ def test_the_page_loads_nothing_and_is_not_overwritten(
     assert "People changed slots or frames are missing" in text
     assert "exists already" in refused(capsys, *words)
     assert main([*words, "--force"]) == 0
+
+
+def test_what_a_user_says_about_recordings_is_passed_on(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arrays = puppet_arrays(made)
+    del arrays["layout"]
+    np.savez(tmp_path / "a.npz", **arrays)
+    words = ["data", "check", str(tmp_path / "a.npz")]
+    assert "names no layout" in refused(capsys, *words)
+    assert main([*words, "--layout", "ntu25"]) == 0
+    message = refused(capsys, *words, "--layout", "ntu25", "--cleaning", "stgcn")
+    assert "--cleaning means nothing to format 'arrays'" in message
+    message = refused(capsys, *words, "--format", "nw-ucla")
+    assert "a.npz" in message

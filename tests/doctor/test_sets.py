@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinegraph.data.clip import Clip, Track
-from kinegraph.data.doctor import Diagnosis
+from kinegraph.data.doctor import Diagnosis, examine_recordings
+from kinegraph.data.formats import Options, open_recordings
 from kinegraph.skeleton import Skeleton, load_layout
 
 from .sets import Joints, Set, all_sets, changed, examine, find_set, joints_of, kinds
@@ -109,6 +111,16 @@ def test_a_mirrored_set_faces_backwards(name: str) -> None:
     ]
     found = examine(clips, made.skeleton, made.class_names)
     assert "shoulders and hips contradict each other" in whole(found)["sides"]
+
+
+@pytest.mark.shared
+def test_the_published_alignment_of_ntu_mirrors_people(shared_folder: Path) -> None:
+    samples = shared_folder / "data" / "ntu-samples"
+    kinds_by_cleaning = {}
+    for cleaning in ("denoised", "aligned"):
+        with open_recordings(samples, options=Options(cleaning=cleaning)) as recordings:
+            kinds_by_cleaning[cleaning] = set(whole(examine_recordings(recordings)))
+    assert kinds_by_cleaning["aligned"] - kinds_by_cleaning["denoised"] == {"sides"}
 
 
 def test_joints_in_the_order_of_another_layout() -> None:

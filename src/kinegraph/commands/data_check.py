@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from kinegraph.console import progress, remark, say
 from kinegraph.data.doctor import KINDS, Diagnosis, Finding, examine_recordings, examine_store
-from kinegraph.data.formats import open_recordings
+from kinegraph.data.formats import Options, open_recordings
 from kinegraph.data.store import open_store
 from kinegraph.errors import ClipError
 from kinegraph.files import refuse_existing
@@ -35,6 +36,24 @@ class Arguments(BaseModel):
 
     layout: str | None = None
     """Skeleton layout of recordings that do not name it."""
+
+    cleaning: str | None = None
+    """How the bodies of a sensor become people, as in `data import`."""
+
+    labels: Path | None = None
+    """File or folder that says what recordings show, as in `data import`."""
+
+    splits: Path | None = None
+    """File or folder of published splits, as in `data import`."""
+
+    people: int | None = None
+    """How many people of a recording are kept, as in `data import`."""
+
+    matching: bool | None = None
+    """Whether people are followed by their poses, as in `data import`."""
+
+    part: str | None = None
+    """Which portion of a data set the recordings are, as in `data import`."""
 
     all: bool = False
     """List every finding, not only the worst ones."""
@@ -66,7 +85,8 @@ def run(arguments: Arguments) -> int:
         store = open_store(arguments.path)
         store.verify()
         return _report(arguments, examine_store(store, _progress))
-    source = open_recordings(arguments.path, format_name=arguments.format, layout=arguments.layout)
+    options = Options(**{each.name: getattr(arguments, each.name) for each in fields(Options)})
+    source = open_recordings(arguments.path, format_name=arguments.format, options=options)
     with source as recordings:
         return _report(arguments, examine_recordings(recordings, _progress))
 

@@ -22,7 +22,7 @@ from kinegraph.errors import ClipError, SourceError
 from kinegraph.files import refuse_existing, write_text
 
 PICTURES = 16  # clips that are drawn
-OF_A_KIND = 3  # pictures of the same kind of finding
+OF_A_KIND = 2  # pictures of the same kind of finding
 LISTED = 40  # findings of a kind in the page's list
 AROUND = 4  # frames that are drawn before and after the first one that a finding names
 STRIP = 8  # frames of a picture
