@@ -28,6 +28,7 @@ from kinegraph.skeleton import load_layout
 from .files import (
     LABELS,
     NAMES,
+    annotation,
     clips,
     flat_annotation,
     padded,
@@ -171,6 +172,18 @@ def test_openpose_names_end_as_those_of_kinetics(tmp_path: Path) -> None:
     export_store(store, "stgcn-npy", tmp_path / "out", ExportOptions(frames=3, people=1))
     assert read_pickle(tmp_path / "out" / "train_label.pkl") == (["a.json"], [0])
     assert np.load(tmp_path / "out" / "val_data.npy").shape == (1, 3, 3, 18, 1)
+
+
+def test_places_for_bodies_that_became_one_person_come_back(tmp_path: Path) -> None:
+    entry = annotation(1)
+    entry["keypoint"][1] = 0
+    source, out = write_pyskl(tmp_path / "a.pkl", annotations=[entry]), tmp_path / "b.pkl"
+    store = imported("pyskl", source, tmp_path / "store")
+    assert store.clip(0).extras["bodies"] == 2
+    assert len(store.clip(0).tracks) == 1
+    export_store(store, "pyskl", out)
+    found = pickle.loads(out.read_bytes())["annotations"][0]["keypoint"]
+    np.testing.assert_array_equal(found, entry["keypoint"])
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])

@@ -20,7 +20,7 @@ import numpy as np
 from kinegraph.data.clip import UNKNOWN, Clip
 from kinegraph.data.export.pickle_stream import write_dict_with_list
 from kinegraph.data.export.writing import Export, ExportOptions, Progress, dense, read_clips
-from kinegraph.data.formats.processed import NTU_CLASSES
+from kinegraph.data.formats.processed import BODIES, NTU_CLASSES
 from kinegraph.data.splits import split_rows, working_splits
 from kinegraph.data.store import Store
 from kinegraph.errors import OutputError
@@ -88,6 +88,8 @@ def _items(store: Store, rows: Iterator[int], dtype: str) -> Iterator[dict[str, 
     scored = size < store.skeleton.coordinates.channels
     for clip in read_clips(store, rows):
         people = max(track.person for track in clip.tracks) + 1
+        bodies = clip.extras.get(BODIES, np.nan)  # more of them than people where some were joined
+        people = max(people, int(bodies)) if np.isfinite(bodies) else people
         with np.errstate(over="ignore"):  # what does not fit becomes infinite and is refused
             joints = dense(clip, people, clip.frames, dtype)  # (M, T, V, C)
         if not np.isfinite(joints).all():

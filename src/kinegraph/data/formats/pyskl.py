@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from kinegraph.data.clip import MAX_PERSONS, Clip
 from kinegraph.data.formats.processed import (
+    BODIES,
     MAX_CLASSES,
     check_name,
     class_names_of,
@@ -251,7 +252,10 @@ def _clip(annotation: Annotation, name: str, skeleton: Skeleton, source: str) ->
         score = _score(annotation, joints, where)
         joints = np.concatenate((joints, score[..., None].astype(joints.dtype)), axis=3)
     clip = dense_clip(name, joints, _label(annotation, source), frames)
-    return replace(clip, extras=_image(annotation, where))
+    extras = _image(annotation, where)
+    if people > 1 and all(track.person < people - 1 for track in clip.tracks):
+        extras[BODIES] = people  # the last of them became part of another person
+    return replace(clip, extras=extras)
 
 
 def _score(annotation: Annotation, joints: NDArray[Any], where: str) -> NDArray[Any]:
