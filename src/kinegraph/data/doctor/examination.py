@@ -130,6 +130,7 @@ def examine_recordings(recordings: Recordings, progress: Progress | None = None)
     )  # fmt: skip
 
 
+@np.errstate(all="ignore")  # a file may hold 1e300; what comes of it is judged, not warned about
 def _examine(
     skeleton: Skeleton,
     class_names: tuple[str, ...],
