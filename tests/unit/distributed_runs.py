@@ -28,6 +28,7 @@ import torch
 from torch import nn
 
 from kinegraph.cli import main
+from kinegraph.objectives.bottleneck import Bottleneck
 from kinegraph.recipe import load_recipe
 from kinegraph.training import loop
 from kinegraph.training.checkpoint import make_objective
@@ -118,6 +119,8 @@ def differentiate(rank: int, *, folder: Path, recipe: str, size: int) -> int:
         with torch.no_grad():  # away from zero, where a ReLU has no gradient that is the right one
             for weight in net.parameters():
                 weight.add_(0.1 * torch.randn_like(weight))
+        if isinstance(net, Bottleneck):  # what each process draws is its own
+            net.draw = lambda mean, log_variance: mean + 0.1 * log_variance  # type: ignore[method-assign]
         prepare(net, world)
         numbers: dict[str, np.ndarray] = {}
         loader = data.training_loader(("train",), torch.device("cpu"), world)
@@ -219,7 +222,7 @@ def run(folder: Path) -> dict[str, Any]:
         words += ["--json", "--device", "cpu", "--skip-bad", "--batch-size", "4"]
         words += ["--layout", "coco17"]
         results[f"says-{size}"] = command(size, words, says=folder / f"says-{size}.json")
-    for recipe in ("people", "original"):
+    for recipe in ("people", "original", "bottleneck"):
         for size in (1, 2, 3):
             action = partial(differentiate, folder=folder, recipe=recipe, size=size)
             results[f"exactly {recipe}-{size}"] = together(size, action)

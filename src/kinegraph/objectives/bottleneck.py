@@ -94,7 +94,7 @@ class Bottleneck(Objective):
         logits = self.head(latent)
         parts = {
             "classification": functional.cross_entropy(
-                logits.float(), batch.label, label_smoothing=self.label_smoothing
+                precise(logits), batch.label, label_smoothing=self.label_smoothing
             ),
             **self.terms(latent, batch.label),
         }
@@ -121,14 +121,14 @@ class Bottleneck(Objective):
 
     def terms(self, latent: Tensor, label: Tensor) -> dict[str, Tensor]:
         """Return the conditional and marginal terms of latents (N, F), and what to watch."""
-        dtype = torch.promote_types(latent.dtype, torch.float32)
-        belongs = functional.one_hot(label, len(self.prior)).to(dtype)  # (N, K)
+        latent = precise(latent)
+        belongs = functional.one_hot(label, len(self.prior)).to(latent.dtype)  # (N, K)
         with torch.autocast(latent.device.type, enabled=False):
-            sums = torch.cat((belongs.T @ latent.to(dtype), belongs.sum(0)[:, None]), dim=1)
+            sums = torch.cat((belongs.T @ latent, belongs.sum(0)[:, None]), dim=1)
         sums = sum_over_processes(sums, self.reduce)  # (K, F + 1)
         totals, counts = sums[:, :-1], sums[:, -1].detach()
         means = totals / counts.clamp(min=1)[:, None]  # (K, F)
-        there = (counts > 0).to(dtype)  # (K,)
+        there = (counts > 0).to(latent.dtype)  # (K,)
         squares = (means - self.prior).square().mean(1)
         marginal = totals.sum(0) / counts.sum().clamp(min=1)
         return {
@@ -164,3 +164,8 @@ class Bottleneck(Objective):
         twin = copy.deepcopy(self)
         twin.backbone = self.backbone.freeze()
         return twin.eval().requires_grad_(False)
+
+
+def precise(values: Tensor) -> Tensor:
+    """Return numbers in float32 or better, as losses need them."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
