@@ -111,7 +111,7 @@ def _read(source: Source, place: Path, counter: LineCounter, *, detect: bool) ->
     counter.entered.clear()
     with counter:
         outcome = read_source(source, place, detect=detect)
-    for _ in range(3):  # a busy machine is no finding
+    for _ in range(3):  # what is compiled or collected meanwhile is no finding
         if outcome.problem or outcome.seconds <= SECONDS:
             return outcome
         outcome = read_source(source, place, detect=detect)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import time
@@ -17,13 +18,15 @@ import numpy as np
 
 from fuzzing.seeds import Source
 from kinegraph.data.clip import Clip, check_clip
-from kinegraph.data.formats import Recordings, detect_format, open_recordings
+from kinegraph.data.formats import Recordings, detect_format, open_recordings, utd_mhad
+from kinegraph.data.formats.mat_reader import MatReader
 from kinegraph.errors import KinegraphError
 
-SECONDS = 1.0  # that one source may take
-PATIENCE = 20.0  # after which it is stopped
+SECONDS = 1.0  # of the processor, that opening a source or reading one recording may take
+PATIENCE = 60.0  # by the wall clock, after which a source is stopped
 MEGABYTES = 256.0  # that one source may add to the largest memory so far
 LONGEST_MESSAGE = 2000
+_SERVING: list[MatReader] = []  # see `serving`
 READ = 6  # recordings of a source that are read: the first ones and the last
 
 
@@ -40,7 +43,7 @@ class Outcome:
         accepted: How many recordings are clips that a store would take.
         errors: Types of the errors.
         problem: What should not have happened, or empty.
-        seconds: How long it took.
+        seconds: Processor time of the slowest step: opening it, or reading one recording.
     """
 
     opened: bool = False
@@ -61,18 +64,17 @@ def read_source(source: Source, place: Path, *, detect: bool = False) -> Outcome
     outcome = Outcome()
     path, options = source.write(place)
     memory = peak_megabytes()
-    start = time.perf_counter()
     try:
         with _patience(), warnings.catch_warnings():
             warnings.simplefilter("error")
             if detect:
-                _expect_typed(outcome, lambda: detect_format(path))
+                with _timed(outcome):
+                    _expect_typed(outcome, lambda: detect_format(path))
             _expect_typed(outcome, lambda: _read(path, source.format, options, outcome))
     except StoppedError:
         outcome.problem = f"took longer than {PATIENCE:g} s"
     except BaseException as error:
         outcome.problem = f"{type(error).__name__}: {_short(error)}"
-    outcome.seconds = time.perf_counter() - start
     grown = peak_megabytes() - memory
     if not outcome.problem and grown > MEGABYTES:
         outcome.problem = f"took {grown:.0f} MB"
@@ -95,18 +97,45 @@ def _note(outcome: Outcome, error: KinegraphError) -> None:
 
 def _read(path: Path, name: str, options: Any, outcome: Outcome) -> None:
     with ExitStack() as stack:
-        recordings = stack.enter_context(open_recordings(path, format_name=name, options=options))
+        with _timed(outcome):
+            opened = open_recordings(path, format_name=name, options=options)
+            recordings = stack.enter_context(opened)
         outcome.opened = True
         for row in _rows(recordings.count):
             item = recordings.items[row]
             try:
-                clip = item.read()
+                with _timed(outcome):
+                    clip = item.read()
                 check_clip(clip, recordings.skeleton, len(recordings.class_names))
                 outcome.accepted += 1
                 _expect_same(clip, item.read())
             except KinegraphError as error:
                 _note(outcome, error)
         _expect_sound(recordings)
+
+
+@contextmanager
+def _timed(outcome: Outcome) -> Iterator[None]:
+    start = processor_seconds()
+    try:
+        yield
+    finally:
+        outcome.seconds = max(outcome.seconds, processor_seconds() - start)
+
+
+def processor_seconds() -> float:
+    """Return the processor time of this process and of those it has started."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + ended.ru_utime + ended.ru_stime + sum(map(_of_child, _SERVING))
+
+
+def _of_child(reader: MatReader) -> float:
+    try:
+        assert reader._process is not None
+        fields = Path(f"/proc/{reader._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, AssertionError):  # it has not begun, or no such place on this system
+        return 0.0
 
 
 def _rows(count: int) -> list[int]:
@@ -168,13 +197,12 @@ def serving(name: str) -> Iterator[None]:
     if name != "utd-mhad":
         yield
         return
-    from kinegraph.data.formats import utd_mhad
-    from kinegraph.data.formats.mat_reader import MatReader
-
     with MatReader() as reader:
         own = utd_mhad.MatReader
         vars(utd_mhad)["MatReader"] = lambda: nullcontext(reader)
+        _SERVING.append(reader)
         try:
             yield
         finally:
             vars(utd_mhad)["MatReader"] = own
+            _SERVING.remove(reader)
