@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import pickletools
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -262,6 +263,8 @@ def test_a_long_pickle_is_written_piece_by_piece(tmp_path: Path) -> None:
             assert list(found) == ["a", "items"]
             assert found["a"] == [1, "b"]
             np.testing.assert_equal(found["items"], items)
+    appends = [code.name for code, _, _ in pickletools.genops(file.read_bytes())].count("APPENDS")
+    assert appends == 1 + -(-200 // 64), "a reader never has all items on its stack"
     assert b"numpy._core" not in file.read_bytes(), "NumPy before version 2 has no such module"
 
 

@@ -140,7 +140,7 @@ def _as_tensor(array: NDArray[Any]) -> Tensor:
 
 def image_sizes(store: Store) -> Tensor | None:
     """Return (clips, 2) width and height of the pictures, or None where no clip tells them."""
-    if not {"width", "height"} <= store.extras.keys():
+    if not {"width", "height"} <= set(store.meta["extras"]):  # without opening their file
         return None
     sizes = np.stack([store.extras[name] for name in ("width", "height")], axis=1)
     return torch.from_numpy(sizes.astype(np.float32))
