@@ -51,6 +51,15 @@ def test_frames_in_words() -> None:
     assert frame_list([1, 2, 3, 9, 11]) == "frames 1, 2, 3 and 2 more"
 
 
+def test_joints_in_words() -> None:
+    made = find_set("synthetic")
+    case = examine([], made.skeleton).case
+    assert case.joints(np.array([3])) == "head"
+    assert case.joints(np.array([3, 5, 20])) == "head, left elbow, spine at shoulders"
+    assert case.joints(np.arange(5)) == "base of spine, middle of spine, neck and 2 more joints"
+    assert case.joints(np.arange(25)) == "all joints"
+
+
 def test_the_middle_of_what_is_there() -> None:
     values = np.array([[3.0, np.nan, 1.0], [np.nan, np.nan, 5.0], [2.0, np.nan, 4.0]])
     with warnings.catch_warnings():

@@ -215,6 +215,20 @@ def test_copies_are_found(name: str, kind: str) -> None:
     copy_any()
 
 
+def test_copies_say_where_their_frames_are_in_the_other() -> None:
+    made = find_set("synthetic")
+    joints = joints_of(made.clips[0])[:40]
+    one = Clip("one", (Track(joints, first=5),), 45, label=0)
+    two = Clip("two", (Track(joints[10:]),), 30, label=0)
+
+    def text(*clips: Clip) -> str:
+        (found,) = (f for f in examine(clips, SOLID).findings if f.kind == "near-duplicate")
+        return found.text
+
+    assert text(one, two) == "30 frames the same as one, 15 frames later there"
+    assert text(two, one) == "30 frames the same as two, 15 frames earlier there"
+
+
 def test_a_short_part_in_common_is_an_overlap() -> None:
     made = find_set("synthetic")
     one, two = (joints_of(made.clips[row])[:40] for row in (0, 1))
