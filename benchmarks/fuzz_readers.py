@@ -33,9 +33,10 @@ from fuzzing.reading import SECONDS, Outcome, peak_megabytes, read_source, servi
 from fuzzing.seeds import KINDS, Source, missing_kinds, seeds_of
 from measure import Result, load_average, report
 
-INPUTS = 110_000
+INPUTS = 105_000
 ROUNDS = 3
 ADDRESS_SPACE = 4 << 30  # bytes above what the libraries take: a belief in a huge size fails
+IN_MEMORY = Path("/dev/shm")  # sources are written there where it is
 CORPUS = 300  # damaged sources that are damaged further
 DETECTED = 5  # of so many sources one is recognised first
 
@@ -138,7 +139,7 @@ def _count(tally: Tally, outcome: Outcome, *, reached: bool) -> None:
 
 def run_round(name: str, inputs: int, seed: int, keep: Path | None) -> Tally:
     """Run `fuzz` in a process of its own, which may die of what it reads."""
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY if IN_MEMORY.is_dir() else None) as place:
         words = [name, str(inputs), str(seed), place, str(keep or "")]
         done = subprocess.run(
             [sys.executable, __file__, "--round", *words], capture_output=True, text=True

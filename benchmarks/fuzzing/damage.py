@@ -20,6 +20,7 @@ WAYS: dict[str, Callable[[bytes, Random], bytes]] = {
     ".npz": damage_npz,
     ".pkl": damage_pickle,
     ".mat": damage_mat,
+    ".zip": damage_zip,
 }
 
 

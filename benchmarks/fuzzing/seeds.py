@@ -92,10 +92,12 @@ def ucla(_: int = 0) -> Files:
 
 
 def ntu(bodies: int = 2) -> Files:
+    if bodies < 0:
+        return (("nturgbd_skeletons_s001_to_s017.zip", pack(list(ntu()))),)
     alone = [(0,)] * 13
     together = [(0, 1)] * 12 if bodies == 2 else [(0, 1)] * 6 + [(2, 0)] * 6
     return (
-        ("S001C002P003R002A013.skeleton", _skeleton_text(alone, "%.4f", "\r\n")),
+        ("S001C002P003R002A013.skeleton", _skeleton_text(alone, "%.9f", "\r\n")),
         ("S017C001P001R001A050.skeleton", _skeleton_text(together, "%.1f", "\n")),
     )
 
@@ -154,7 +156,9 @@ def utd(packed: int = 1) -> Files:
     return tuple(files)
 
 
-def sbu(_: int = 0) -> Files:
+def sbu(variant: int = 0) -> Files:
+    if variant < 0:
+        return (("s01s02.zip", pack(list(sbu()))),)
     files = []
     for place in ("s01s02/01/001", "s06s04/08/002"):
         rows = abs(joints(8, 90)) % 1
@@ -244,7 +248,7 @@ class Kind:
 
     Attributes:
         make: Makes the files; its argument is a variant.
-        variants: Those variants.
+        variants: Those variants; one below zero is a folder of archives.
         forms: In which forms the files are read.
         past: See `Source`.
         modules: The reader: the modules whose lines are counted.
@@ -274,7 +278,7 @@ ALL = ("file", "folder", "zip")
 KINDS: dict[str, Kind] = {
     "nw-ucla": Kind(ucla, (0,), ALL, (f"{F}.nw_ucla:_joints",), (f"{F}.nw_ucla", *MEMBERS)),
     "ntu60": Kind(
-        ntu, (2, 3), ALL, PAST_NTU, NTU,
+        ntu, (2, 3, -1), ALL, PAST_NTU, NTU,
         ({}, {"cleaning": "aligned"}, {"cleaning": "pyskl"}),
     ),
     "ntu120": Kind(
@@ -296,7 +300,7 @@ KINDS: dict[str, Kind] = {
         (f"{F}.utd_mhad", f"{F}.mat_reader", *MEMBERS),
     ),
     "sbu": Kind(
-        sbu, (0,), ("folder", "zip"), (f"{F}.number_table:read_table",),
+        sbu, (0, -1), ("folder", "zip"), (f"{F}.number_table:read_table",),
         (f"{F}.sbu", f"{F}.number_table", *MEMBERS),
     ),
     "ctrgcn-npz": Kind(
@@ -328,7 +332,7 @@ def seeds_of(name: str) -> tuple[Source, ...]:
     return tuple(
         Source(name, form, kind.make(variant), kind.past, options)
         for variant in kind.variants
-        for form in kind.forms
+        for form in (kind.forms if variant >= 0 else ("folder",))
         for options in kind.options
     )
 

@@ -229,8 +229,9 @@ def test_a_store_with_a_clip_that_is_not_finite(
         writer._joints._file.seek(-joints.nbytes, os.SEEK_END)
         writer._joints._file.write(joints.tobytes())
         writer._joints._hash = _hash_of(np.ones((2, 20, 3), np.float32), joints)
-    line = run(capsys, "data", "check", tmp_path / "store")
-    assert "clip 'b': frame 1 has a coordinate that is NaN or infinite" in line
+    capsys.readouterr()
+    assert main(["data", "check", str(tmp_path / "store")]) == 2
+    assert "fault b: 1 coordinate is NaN or infinite in frame 1" in capsys.readouterr().out
 
 
 def _hash_of(*blocks: np.ndarray) -> Any:

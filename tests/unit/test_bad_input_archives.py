@@ -289,6 +289,15 @@ def test_names_of_any_bytes(name: str, fuzzing: Any, tmp_path: Path) -> None:
         assert all(item.name.isprintable() or reason(item) for item in recordings.items)
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_paths_that_no_file_can_have(name: str, tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 300)
+    assert "File name too long" in refusal(path, name)
+    assert "does not exist" in refusal(tmp_path / "absent", name)
+    with pytest.raises(SourceError, match="File name too long"):
+        detect_format(path)
+
+
 BOMBS: dict[str, dict[str, Any]] = {
     "ctrgcn-npz": {"x_train": np.zeros((1, 50_000, 150), np.float32), "y_train": np.zeros(1)},
     "arrays": {"x": np.zeros((1, 60_000, 17, 3)), "layout": np.array("coco17")},

@@ -67,6 +67,7 @@ def detect_format(path: Path) -> Format:
         SourceError: It does not exist or looks like none of them.
     """
     path = Path(path)
+    _check_place(path)
     if not path.exists():
         raise SourceError(f"'{path}' does not exist")
     try:
@@ -105,8 +106,19 @@ def open_recordings(
     chosen = detect_format(path) if format_name is None else find_format(format_name)
     options = Options(layout=layout) if options is None else options
     chosen.check(options)
+    _check_place(Path(path))
     with chosen.open(Path(path), options) as recordings:
         yield recordings
+
+
+def _check_place(path: Path) -> None:
+    """Raise SourceError where one cannot even ask what lies at a path; absent ones are passed."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return  # formats know what they expect there
+    except OSError as error:
+        raise SourceError(f"'{path}' cannot be read: {error.strerror or error}") from error
 
 
 def read_file(path: Path, *, layout: str | None = None) -> tuple[Clip, Skeleton]:
