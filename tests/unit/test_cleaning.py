@@ -13,7 +13,6 @@ from kinegraph.data.cleaning.aligned import align, clean_and_align
 from kinegraph.data.cleaning.as_recorded import every_body
 from kinegraph.data.cleaning.bodies import (
     MOST_WIDE,
-    SHORTEST,
     Sightings,
     follow_bodies,
     motion,
@@ -98,7 +97,7 @@ def test_one_body_is_never_doubted(name: str) -> None:
 
 def test_a_short_body_is_noise_from_eleven_frames_down() -> None:
     main = through(20, 1)
-    for frames, people in ((SHORTEST, 1), (SHORTEST + 1, 2)):
+    for frames, people in ((11, 1), (12, 2)):
         sightings = seen(20, {A: main, B: through(frames, 2)})
         assert len(denoise(sightings)) == people
         assert len(clean_as_pyskl(sightings)) == people
@@ -173,6 +172,15 @@ def test_an_id_that_breaks_off_goes_on_in_the_same_place() -> None:
         assert people.shape == (2, 35, 25, 3)  # two places, though the second one is empty
         assert np.array_equal(people[0], np.concatenate((first[1], second[1])))
         assert not people[1].any()
+
+
+def test_a_place_stays_taken_from_its_first_track_to_its_last() -> None:
+    first, second = through(15, 1, size=3.0), through(20, 2, first=15, size=2.0)
+    third = through(12, 3, first=2)  # beside the first one, which broke off
+    for way in (denoise, clean_as_pyskl):
+        people = way(seen(35, {A: first, B: second, C: third}))
+        assert np.array_equal(people[0], np.concatenate((first[1], second[1])))
+        assert np.array_equal(people[1, 2:14], third[1])
 
 
 def test_one_frame_in_common_is_no_overlap_but_for_pyskl() -> None:
