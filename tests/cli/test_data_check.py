@@ -76,6 +76,10 @@ def test_json_has_facts_findings_and_a_row_for_each_clip(
     assert len(found["clips"]) == 8
     assert found["clips"][5]["findings"][0] == "duplicate"
     assert (found["clips"][5]["frames"], found["clips"][5]["people"]) == (40, 1)
+    (body,) = found["clips"][5]["bodies"]
+    assert 1.4 < body.pop("size") < 2.1
+    assert 0 < body.pop("bone_variation") < 0.3
+    assert body == {"unit": "metre", "up": "+y"}
 
 
 def test_the_list_is_short_unless_all_is_asked_for(

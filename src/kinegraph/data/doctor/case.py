@@ -8,6 +8,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,6 +20,7 @@ from kinegraph.data.doctor.body import Body
 from kinegraph.data.doctor.findings import Finding, Ledger
 
 Sides = Mapping[str, NDArray[Any]]
+COLUMNS = 8  # of a measured body: size, up (3), facing, crossed, stretching, largest coordinate
 NUMBERS = ("label", "subject", "camera", "setup", "replication", "frames", "people")
 
 
@@ -81,6 +83,7 @@ class Case:
         ledger: Where findings go.
         census: The clips seen so far.
         facts: What was measured of the whole set, for the summary.
+        measured: `COLUMNS` numbers of every body.
     """
 
     anatomy: Anatomy
@@ -91,6 +94,7 @@ class Case:
     ledger: Ledger = field(default_factory=Ledger)
     census: Census = field(default_factory=Census)
     facts: dict[str, Any] = field(default_factory=dict)
+    measured: Table = field(default_factory=partial(Table, COLUMNS))
 
     def joints(self, chosen: NDArray[Any]) -> str:
         """Word some joints, such as ``head, left elbow and 3 more joints``."""

@@ -19,7 +19,7 @@ from kinegraph.data.doctor.body import Body
 from kinegraph.data.doctor.case import Case, Check
 from kinegraph.data.doctor.findings import Finding, frame_list
 from kinegraph.data.doctor.frames import Frames
-from kinegraph.data.doctor.geometry import Geometry
+from kinegraph.data.doctor.geometry import Geometry, describe_body
 from kinegraph.data.doctor.order import Order
 from kinegraph.data.doctor.sameness import Sameness
 from kinegraph.data.formats.recordings import Recordings
@@ -85,16 +85,26 @@ class Diagnosis:
         }
 
     def clips(self) -> Iterator[dict[str, Any]]:
-        """Yield frames, people and the kinds of findings of every clip, as plain data."""
+        """Yield frames, bodies and the kinds of findings of every clip, as plain data."""
         census = self.case.census
         kinds: dict[str, list[str]] = {}
         for finding in self.case.ledger:
             if finding.clip:
                 kinds.setdefault(finding.clip, []).append(finding.kind)
         frames, people = census.column("frames").tolist(), census.column("people").tolist()
+        measured = self.case.measured.values
+        starts = np.searchsorted(self.case.measured.rows, np.arange(len(census) + 1))
         for row, name in enumerate(census.names):
-            found = list(dict.fromkeys(kinds.get(name, ())))
-            yield {"clip": name, "frames": frames[row], "people": people[row], "findings": found}
+            yield {
+                "clip": name,
+                "frames": frames[row],
+                "people": people[row],
+                "bodies": [
+                    describe_body(numbers, self.case.anatomy)
+                    for numbers in measured[starts[row] : starts[row + 1]]
+                ],
+                "findings": list(dict.fromkeys(kinds.get(name, ()))),
+            }
 
 
 def examine_store(store: Store, progress: Progress | None = None) -> Diagnosis:

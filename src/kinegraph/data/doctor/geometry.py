@@ -6,12 +6,14 @@ day is no finding: limits are where no posture and no usual tracking error leads
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from kinegraph.data.clip import Clip
-from kinegraph.data.doctor.anatomy import Floats, Rows
+from kinegraph.data.doctor.anatomy import Anatomy, Floats, Rows
 from kinegraph.data.doctor.body import Body
-from kinegraph.data.doctor.case import Case, Table
+from kinegraph.data.doctor.case import COLUMNS, Case
 
 # Body heights, from a small child to more than the tallest person, in each unit of length.
 UNITS = {"metre": (0.7, 2.7), "centimetre": (70.0, 270.0), "millimetre": (700.0, 2700.0)}
@@ -22,7 +24,6 @@ BACKWARDS = -0.35  # feet against the front; Kinect's worst clips of real sets r
 CROSSED = -0.3  # cosine between shoulders and hips; a twisted spine reaches 0 for moments
 STRETCH = 0.75  # between the shortest and the longest tenth of a bone, as a share of its middle
 MANY = 5  # bodies from which on a set can be told from an odd clip
-COLUMNS = 8  # size, up (3), facing, crossed, stretching, largest coordinate
 
 
 class Geometry:
@@ -30,7 +31,7 @@ class Geometry:
 
     def __init__(self, case: Case) -> None:
         self._case = case
-        self._table = Table(COLUMNS)
+        self._table = case.measured
 
     def look(self, row: int, clip: Clip, bodies: tuple[Body, ...]) -> None:
         """Measure the people of a clip."""
@@ -137,6 +138,23 @@ class Geometry:
 
     def _name(self, row: int) -> str:
         return self._case.census.names[row]
+
+
+def describe_body(numbers: Floats, anatomy: Anatomy) -> dict[str, Any]:
+    """Return what was measured of one body, a row of `Case.measured`, as plain data."""
+    size, up, stretch, largest = numbers[0], numbers[1:4], numbers[6], numbers[7]
+    known: dict[str, Any] = {"size": None, "unit": "unknown", "up": "", "bone_variation": None}
+    if size > 0:
+        known["size"] = float(size)
+        known["unit"] = probable_unit(float(size), float(largest), solid=anatomy.solid)
+    axes = anatomy.skeleton.coordinates.axes[: anatomy.skeleton.coordinates.positions]
+    told = np.nan_to_num(up[: len(axes)])
+    if told.any():
+        axis = int(np.abs(told).argmax())
+        known["up"] = f"{'-' if told[axis] < 0 else '+'}{axes[axis]}"
+    if np.isfinite(stretch):
+        known["bone_variation"] = float(stretch)
+    return known
 
 
 def stretching(body: Body) -> float:
