@@ -426,5 +426,5 @@ def test_pickles_that_are_cut_lacking_or_too_large_are_refused(
     refused(tmp_path, "pyskl", "is a folder")
     refused(tmp_path / "b.pkl", "pyskl", "does not exist")
     file.write_bytes(whole)
-    monkeypatch.setattr("kinegraph.data.formats.pyskl.MAX_FILE_BYTES", 100)
+    monkeypatch.setattr("kinegraph.data.formats.pyskl.MAX_PICKLE_BYTES", 100)
     refused(file, "pyskl", "may have 100")

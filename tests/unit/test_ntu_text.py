@@ -197,7 +197,7 @@ def test_nothing_is_allocated_because_a_file_says_so() -> None:
 
 
 def test_a_file_that_is_far_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ntu_text, "MAX_BYTES", 1000)
+    monkeypatch.setattr(ntu_text, "MAX_TEXT_BYTES", 1000)
     with pytest.raises(ClipError, match="more than the 1,000 that one recording may have"):
         read_skeleton(text_of([1]).encode(), "'a'")
 

@@ -20,10 +20,9 @@ from numpy.typing import NDArray
 
 from kinegraph.data.archives import ARCHIVE_ERRORS, check_packing, check_ratio
 from kinegraph.data.arrays import Header, read_header, read_member
-from kinegraph.data.limits import ALWAYS_BYTES, MAX_CLIP_BYTES, MAX_COLUMN_BYTES
+from kinegraph.data.limits import ALWAYS_BYTES, MAX_CLIP_BYTES, MAX_CLIPS, MAX_COLUMN_BYTES
 from kinegraph.errors import SourceError
 
-MAX_CLIPS = 1 << 22  # every clip gets a name in memory; the largest known set has 306,245 of them
 LOCAL_HEADER = struct.Struct("<4s22xHH")  # what stands before each member of a zip archive
 
 

@@ -33,6 +33,7 @@ from kinegraph.data.formats.kinetics_labels import (
 from kinegraph.data.formats.members import Member, open_members
 from kinegraph.data.formats.recordings import Format, Lazy, Options, Recording, Recordings
 from kinegraph.data.formats.seen_people import tracks_where_seen
+from kinegraph.data.limits import MAX_FRAMES, MAX_JSON_BYTES
 from kinegraph.data.pose_matching import Poses, match_people
 from kinegraph.errors import ClipError, LayoutError, SourceError, shown
 from kinegraph.skeleton import load_layout
@@ -41,8 +42,6 @@ LAYOUT = "openpose18"
 JOINTS = 18
 PEOPLE_READ = 5  # of each frame, before the surest of them are chosen
 PEOPLE_KEPT = 2
-MAX_FRAMES = 10_000  # a clip has 300
-MAX_BYTES = 1 << 24  # of one recording; 300 frames of 20 people need 3 MB
 VIDEO = {"fps": 30, "width": 340, "height": 256}
 TRAIN, TEST = 1, 2
 PARTS = ("all", "train", "val")
@@ -186,8 +185,8 @@ def _load(member: Member, where: str) -> dict[str, Any]:
     data = member.read()
     if not data.strip():
         raise ClipError(f"{where} is empty")
-    if len(data) > MAX_BYTES:
-        raise ClipError(f"{where} has {len(data):,} bytes, more than {MAX_BYTES:,}")
+    if len(data) > MAX_JSON_BYTES:
+        raise ClipError(f"{where} has {len(data):,} bytes, more than {MAX_JSON_BYTES:,}")
     try:
         fields = orjson.loads(data)
     except orjson.JSONDecodeError as error:

@@ -15,12 +15,11 @@ from typing import Any
 import orjson
 
 from kinegraph.data.formats.members import Member
+from kinegraph.data.limits import MAX_CLASSES, MAX_LABEL_BYTES
 from kinegraph.errors import ClipError, SourceError, shown
 
 FILE = re.compile(r"(?:.*[-_])?label\.json", re.IGNORECASE)
 PART = re.compile(r"train|val", re.IGNORECASE)
-MAX_BYTES = 1 << 26  # the largest has 30 MB
-MAX_CLASSES = 10_000
 
 
 @dataclass(frozen=True)
@@ -90,8 +89,8 @@ def _load(member: Member, where: str) -> dict[str, Any]:
         data = member.read()
     except ClipError as error:
         raise SourceError(str(error)) from error
-    if len(data) > MAX_BYTES:
-        raise SourceError(f"{where} has {len(data):,} bytes, more than {MAX_BYTES:,}")
+    if len(data) > MAX_LABEL_BYTES:
+        raise SourceError(f"{where} has {len(data):,} bytes, more than {MAX_LABEL_BYTES:,}")
     try:
         videos = orjson.loads(data)
     except orjson.JSONDecodeError as error:

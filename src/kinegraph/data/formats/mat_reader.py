@@ -22,12 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinegraph.data.arrays import read_header
+from kinegraph.data.limits import MAT_MEMORY, MAT_SECONDS, MAX_MAT_BYTES
 from kinegraph.errors import ClipError, SourceError
 
-MEMORY = 1 << 28  # bytes that one file may need; real ones need less than 1 MB
-SECONDS = 10.0  # that one file may take; real ones take a few thousandths
 SECONDS_TO_START = 60.0  # for the interpreter and SciPy on a busy machine
-LARGEST_FILE = 1 << 26
 LARGEST_ANSWER = (1 << 26) + 1024
 CHILD = Path(__file__).with_name("mat_child.py")
 LENGTH = struct.Struct("<Q")
@@ -39,7 +37,7 @@ class MatReader:
     The process begins with the first file.
     """
 
-    def __init__(self, *, memory: int = MEMORY, seconds: float = SECONDS) -> None:
+    def __init__(self, *, memory: int = MAT_MEMORY, seconds: float = MAT_SECONDS) -> None:
         self._memory, self._seconds = memory, seconds
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -77,8 +75,8 @@ class MatReader:
         """
         if not data:
             raise ClipError(f"{where} is empty")
-        if len(data) > LARGEST_FILE:
-            raise ClipError(f"{where} has {len(data):,} bytes, more than {LARGEST_FILE:,}")
+        if len(data) > MAX_MAT_BYTES:
+            raise ClipError(f"{where} has {len(data):,} bytes, more than {MAX_MAT_BYTES:,}")
         try:
             reply = self._ask(f"{variable}\n".encode() + data)
         except (OSError, EOFError, TimeoutError) as error:

@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 
 from kinegraph.data.cleaning.bodies import Sightings
 from kinegraph.data.formats.ntu_numbers import Words, parse_decimals
+from kinegraph.data.limits import MAX_TEXT_BYTES
 from kinegraph.errors import ClipError
 
 JOINTS = 25
 BODY_FIELDS = 10
 JOINT_FIELDS = 12
 BODY_WORDS = BODY_FIELDS + 1 + JOINTS * JOINT_FIELDS  # all words of one body in one frame
-MAX_BYTES = 1 << 26  # four hours of one body would not fit; the longest published one has 2 MB
 LARGEST_ID = np.iinfo(np.int64).max
 LARGEST_NUMBER = float(np.finfo(np.float32).max)
 SHOWN = 40  # characters of a bad line that a message quotes
@@ -56,10 +56,10 @@ def read_skeleton(data: bytes, where: str) -> Sightings:
     """
     if not data[:SHOWN].strip() and not data.strip():  # a strip of all would copy it
         raise ClipError(f"{where} is empty")
-    if len(data) > MAX_BYTES:
+    if len(data) > MAX_TEXT_BYTES:
         raise ClipError(
-            f"{where} has {len(data):,} bytes, more than the {MAX_BYTES:,} that one recording may"
-            " have"
+            f"{where} has {len(data):,} bytes, more than the {MAX_TEXT_BYTES:,} that one recording"
+            " may have"
         )
     found = _read_at_once(data)
     return _read_by_line(data, where) if found is None else found

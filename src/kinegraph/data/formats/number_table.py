@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kinegraph.data.limits import MAX_TEXT_BYTES
 from kinegraph.errors import ClipError
 
-MAX_BYTES = 1 << 26  # the longest continuous recording that is known has 10 MB
 MAX_NUMBER_BYTES = 64  # of one number with the space around it; a float64 in full needs 24
 SHOWN = 40  # characters of a bad line that a message quotes
 
@@ -37,10 +37,10 @@ def read_table(
     """
     if not data.strip():
         raise ClipError(f"{where} is empty")
-    if len(data) > MAX_BYTES:
+    if len(data) > MAX_TEXT_BYTES:
         raise ClipError(
-            f"{where} has {len(data):,} bytes, more than the {MAX_BYTES:,} that one recording may"
-            " have"
+            f"{where} has {len(data):,} bytes, more than the {MAX_TEXT_BYTES:,} that one recording"
+            " may have"
         )
     longest = max(map(len, data.split(b"\n")))
     if longest > columns * MAX_NUMBER_BYTES:

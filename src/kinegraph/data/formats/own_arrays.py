@@ -23,11 +23,10 @@ from kinegraph.data.archives import ARCHIVE_ERRORS, check_packing, check_ratio
 from kinegraph.data.arrays import Header, read_header, read_member
 from kinegraph.data.clip import UNKNOWN, Clip, Track
 from kinegraph.data.formats.recordings import Format, Lazy, Options, Recording, Recordings
-from kinegraph.data.limits import ALWAYS_BYTES, MAX_CLIP_BYTES, MAX_COLUMN_BYTES
+from kinegraph.data.limits import ALWAYS_BYTES, MAX_CLASSES, MAX_CLIP_BYTES, MAX_COLUMN_BYTES
 from kinegraph.errors import ClipError, LayoutError, SourceError, nearest
 from kinegraph.skeleton import Skeleton, layout_names, load_layout
 
-MAX_CLASSES = 10_000  # of labels without class names; more are a mistake, not classes
 INTEGERS = ("frames", "subject", "camera", "setup", "replication", "split")
 KEYS = ("x", "label", "class_names", "name", "layout", *INTEGERS)
 

@@ -11,12 +11,12 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from kinegraph.data.formats.members import Member
+from kinegraph.data.limits import MAX_SPLIT_BYTES
 from kinegraph.errors import ClipError, SourceError
 
 FILE = re.compile(r"cross[-_ ]?(subject|view)[^/]*\.txt", re.IGNORECASE)
 SPLITS = {"subject": "xsub", "view": "xview"}
 TRAIN, TEST = 1, 2
-MAX_BYTES = 1 << 22  # all names of both parts need 20 kB
 
 
 def is_split_file(member: Member) -> bool:
@@ -73,7 +73,7 @@ def _lists(member: Member) -> tuple[frozenset[str], frozenset[str]]:
         data = member.read()
     except ClipError as error:
         raise SourceError(str(error)) from error
-    if len(data) > MAX_BYTES:
+    if len(data) > MAX_SPLIT_BYTES:
         raise SourceError(f"{where} has {len(data):,} bytes, that is no list of recordings")
     lines = data.decode("utf-8", "replace").splitlines()
     if len(lines) < 4:

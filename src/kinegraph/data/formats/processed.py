@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from kinegraph.data.clip import NAME_LENGTH, UNKNOWN, Clip
 from kinegraph.data.formats.seen_people import tracks_where_seen
+from kinegraph.data.limits import MAX_CLASSES
 from kinegraph.errors import ClipError, LayoutError, SourceError, shown
 from kinegraph.skeleton import Skeleton, layout_names, load_layout
 
-MAX_CLASSES = 100_000
 NTU_NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
 NTU_CLASSES = (60, 120)
 COPYING_CLASSES = 120  # of NTU RGB+D 120, whose files repeat the only person as the second one

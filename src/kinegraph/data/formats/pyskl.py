@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 from kinegraph.data.clip import MAX_PERSONS, Clip
 from kinegraph.data.formats.processed import (
     BODIES,
-    MAX_CLASSES,
     check_name,
     class_names_of,
     dense_clip,
@@ -34,17 +33,14 @@ from kinegraph.data.formats.processed import (
     ntu_class_count,
 )
 from kinegraph.data.formats.recordings import Format, Lazy, Options, Recording, Recordings
+from kinegraph.data.limits import MAX_CLASSES, MAX_LEVELS, MAX_NUMBERS, MAX_PICKLE_BYTES, MAX_PIXELS
 from kinegraph.errors import ClipError, SourceError, shown
 from kinegraph.pickles import read_pickle
 from kinegraph.skeleton import Skeleton
 
-MAX_FILE_BYTES = 1 << 34  # the largest published file, NTU RGB+D 120 in 2D, has about 3 GB
-MAX_LEVELS = 4  # of lists in lists: people, frames, joints, numbers
-MAX_NUMBERS = 1 << 22  # of one annotation in lists; ten minutes of two people take 3 million
 SIDES = {"train": 1, "training": 1, "val": 2, "valid": 2, "validation": 2, "test": 2, "testing": 2}
 SIDE = re.compile(rf"(?:^|(?<=_))({'|'.join(sorted(SIDES, key=len, reverse=True))})(?=_|\d|$)")
 KEYPOINT, SCORE = "keypoint", "keypoint_score"
-MAX_LENGTH = 1 << 20  # pixels of a side of a picture
 Annotation = Mapping[str, Any]
 
 
@@ -61,7 +57,7 @@ def open_pyskl(source: Path, options: Options) -> Iterator[Recordings]:
     if not source.is_file():
         found = "is a folder" if source.is_dir() else "does not exist"
         raise SourceError(f"{where} {found}; expected a .pkl file of annotations")
-    content = read_pickle(source, error=SourceError, largest=MAX_FILE_BYTES)
+    content = read_pickle(source, error=SourceError, largest=MAX_PICKLE_BYTES)
     annotations, listed = _sections(content, where)
     present = [each for each in annotations if each is not None]
     names = [_name(each, where) for each in present]
@@ -285,7 +281,7 @@ def _image(annotation: Annotation, where: str) -> dict[str, float]:
 
 def _is_length(value: Any) -> bool:
     """Whether a value can be the height or width of a picture."""
-    return isinstance(value, int | float | np.number) and bool(0 <= value <= MAX_LENGTH)
+    return isinstance(value, int | float | np.number) and bool(0 <= value <= MAX_PIXELS)
 
 
 def _keys(annotation: Mapping[Any, Any]) -> str:
