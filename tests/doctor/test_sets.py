@@ -15,7 +15,7 @@ from kinegraph.data.doctor import Diagnosis, examine_recordings
 from kinegraph.data.formats import Options, open_recordings
 from kinegraph.skeleton import Skeleton, load_layout
 
-from .sets import Joints, Set, all_sets, changed, examine, find_set, joints_of, kinds
+from .sets import REAL, Joints, Set, all_sets, changed, examine, find_set, joints_of, kinds
 
 SOLID = load_layout("ntu25")
 
@@ -333,3 +333,25 @@ def _names_nothing(skeleton: Skeleton, made: Set) -> None:
     twin = _copy(made.clips[0], "moved", 0)
     found = examine([*made.clips, twin], skeleton, made.class_names)
     assert kinds(found)["copy"] == {"near-duplicate"}
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        ("nw-ucla", {
+            "leakage": 95, "contradiction": 5, "duplicate": 95, "near-duplicate": 5,
+            "clip-sides": 5, "clip-order": 14, "body-jump": 75, "one-frame": 2, "zero-joints": 2,
+            "repeated": 1, "joint-jump": 30, "overlap": 5,
+        }),
+        ("utd-mhad", {"joint-jump": 3}),
+        ("sbu", {"clip-order": 29, "repeated": 4, "shared-subjects": 5}),
+    ],
+)  # fmt: skip
+def test_the_real_sets_have_the_faults_that_we_say_and_no_others(
+    name: str, counts: dict[str, int], shared_folder: Path
+) -> None:
+    if name == "utd-mhad":
+        pytest.importorskip("scipy")
+    with open_recordings(shared_folder / "data" / REAL[name], format_name=name) as recordings:
+        assert dict(examine_recordings(recordings).case.ledger.counts) == counts
