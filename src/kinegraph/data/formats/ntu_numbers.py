@@ -37,13 +37,13 @@ class Words:
 
     Attributes:
         data: The text.
-        bytes: (B,) the same as an array.
+        letters: (B,) the same as an array.
         begins: (W,) where each word begins.
         ends: (W,) where the blank after it stands.
     """
 
     data: bytes
-    bytes: NDArray[np.uint8]
+    letters: NDArray[np.uint8]
     begins: Places
     ends: Places
 
@@ -90,12 +90,13 @@ class Words:
         begins = self.begins[words]
         same = self.ends[words] - begins == len(text)
         return bool(same.all()) and all(
-            bool((self.bytes[begins + place] == letter).all()) for place, letter in enumerate(text)
+            bool((self.letters[begins + place] == letter).all())
+            for place, letter in enumerate(text)
         )
 
     def ends_line(self) -> NDArray[np.bool_]:
         """Return (W,) whether a line end follows each word at once."""
-        after = self.bytes[self.ends]
+        after = self.letters[self.ends]
         return np.asarray((after == NEW_LINE) | (after == RETURN))
 
 
@@ -115,12 +116,12 @@ def parse_decimals(words: Words, index: Places) -> NDArray[np.float32] | None:
     begins, ends = words.begins[index], words.ends[index]
     if len(index) == 0:
         return np.zeros(0, dtype=np.float32)
-    negative = words.bytes[begins] == MINUS
+    negative = words.letters[begins] == MINUS
     begins = begins + negative
     places = ends - begins - 2  # digits after the point
-    plain = (words.bytes[begins + 1] == POINT) & (places >= 1) & (places <= DIGITS)
+    plain = (words.letters[begins + 1] == POINT) & (places >= 1) & (places <= DIGITS)
     places = np.where(plain, places, 1)
-    whole = words.bytes[begins] - np.uint8(ZERO)  # what is below "0" wraps round to above 9
+    whole = words.letters[begins] - np.uint8(ZERO)  # what is below "0" wraps round to above 9
     plain &= whole <= 9
     # Every position in the text, seen as the eight bytes that begin there.
     eights = np.ndarray((len(words.data) - 7,), np.dtype("<u8"), words.data, strides=(1,))
