@@ -265,6 +265,10 @@ ONCE: dict[str, tuple[str, Callable[[Any], bytes]]] = {
     ),
     "a huge number of frames": ("ntu60", lambda _: b"999999999999\n1\n"),
     "a huge number of bodies": ("ntu60", lambda _: b"1\n99999999999999\n"),
+    "coordinates that overflow": (
+        "ntu60",
+        lambda fuzzing: fuzzing.seeds.ntu(2)[1][1].replace(b"-1", b"-1e38").replace(b"1.", b"9e37."),
+    ),
     "two thousand million digits are announced": ("ntu60", lambda _: b"9" * 100_000),
     "rows of overflowing numbers": (
         "sbu", lambda _: b"\n".join(b"%d" % row + b",1e308" * 90 for row in range(3))

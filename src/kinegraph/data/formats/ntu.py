@@ -17,6 +17,8 @@ from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
+
 from kinegraph.data.cleaning import CLEANINGS, Cleaning
 from kinegraph.data.clip import UNKNOWN, Clip
 from kinegraph.data.formats.members import Member, member_names, open_members
@@ -106,7 +108,9 @@ def read_member(member: Member, cleaning: Cleaning) -> Clip:
     where = f"'{member.path}'"
     sightings = read_skeleton(member.read(), where)
     try:
-        people = cleaning.people(sightings)
+        # What no longer fits becomes infinite, and is refused as such by whoever checks the clip.
+        with np.errstate(over="ignore", invalid="ignore"):
+            people = cleaning.people(sightings)
     except ClipError as error:
         raise ClipError(f"{where}: {error}") from error
     found = NTU_NAME.fullmatch(member.stem)
