@@ -20,7 +20,9 @@ def test_a_store_becomes_files_and_a_store_again(
     out, again = tmp_path / "annotations.pkl", tmp_path / "again"
     words = ["data", "export", str(store), "--format", "pyskl", "--dtype", "float32"]
     assert main([*words, "--out", str(out)]) == 0
-    assert capsys.readouterr().out.startswith("pyskl: 12 annotations, 6 subjects_train, 6 subjects_val in ")
+    assert capsys.readouterr().out.startswith(
+        "pyskl: 12 annotations, 6 subjects_train, 6 subjects_val in "
+    )
     assert len(pickle.loads(out.read_bytes())["annotations"]) == 12
     assert main(["data", "import", "pyskl", str(out), "--out", str(again)]) == 0
     np.testing.assert_array_equal(open_store(again).joints, open_store(store).joints)

@@ -54,7 +54,7 @@ def write_ctrgcn_npz(
         raise OutputError(f"'{out}' must end in .npz, as the original programs expect")
     parts = dict(zip(("train", "test"), original_rows(store, options.split or ""), strict=True))
     rows = np.concatenate(list(parts.values()))
-    people = options.people or max(2, store.max_persons)
+    people = options.people or 2
     frames = options.frames or int(store.clips["frames"][rows].max())
     check_people(store, rows, people, "ctrgcn-npz")
     check_frames(store, rows, frames, "ctrgcn-npz")
