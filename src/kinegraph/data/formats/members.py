@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from kinegraph.data.archives import ARCHIVE_ERRORS, check_packing, check_place, check_sizes
 from kinegraph.data.limits import MAX_MEMBER_BYTES, MAX_RATIO
@@ -34,7 +34,8 @@ class Member:
     @property
     def stem(self) -> str:
         """The file name without folders and suffix."""
-        return PurePosixPath(self.path).stem
+        name = self.path.rpartition("/")[2]  # asked of 100,000 files: no time to make a Path
+        return name.rpartition(".")[0] or name
 
 
 @contextmanager
