@@ -52,13 +52,13 @@ def write_ctrgcn_npz(
     """
     if out.suffix != ".npz":
         raise OutputError(f"'{out}' must end in .npz, as the original programs expect")
+    copy = _copies(store, options)
     parts = dict(zip(("train", "test"), original_rows(store, options.split or ""), strict=True))
     rows = np.concatenate(list(parts.values()))
     people = options.people or 2
     frames = options.frames or int(store.clips["frames"][rows].max())
     check_people(store, rows, people, "ctrgcn-npz")
     check_frames(store, rows, frames, "ctrgcn-npz")
-    copy = _copies(store, options)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for part, own in parts.items():
             width = people * store.skeleton.joint_count * store.skeleton.coordinates.channels
