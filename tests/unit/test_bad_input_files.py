@@ -258,6 +258,12 @@ ONCE: dict[str, tuple[str, Callable[[Any], bytes]]] = {
         "kinetics",
         lambda _: b'{"data": [{"skeleton": [], "frame_index": %s}]}' % nested(999).encode()
     ),
+    "a deeply nested label of Kinetics": (
+        "kinetics",
+        lambda fuzzing: fuzzing.seeds.kinetics()[0][1].replace(
+            b'"label_index": 1', b'"label_index": ' + nested(999).encode()
+        ),
+    ),
     "a huge frame_index": (
         "kinetics",
         lambda _: b'{"data": [{"frame_index": 999999999999, "skeleton": [{"pose": %s}]}]}'
@@ -267,7 +273,7 @@ ONCE: dict[str, tuple[str, Callable[[Any], bytes]]] = {
     "a huge number of bodies": ("ntu60", lambda _: b"1\n99999999999999\n"),
     "coordinates that overflow": (
         "ntu60",
-        lambda fuzzing: fuzzing.seeds.ntu(2)[1][1].replace(b"-1", b"-1e38").replace(b"1.", b"9e37."),
+        lambda fuzzing: fuzzing.seeds._skeleton_text([(0, 1)] * 12, "%.1fe30", "\n"),
     ),
     "two thousand million digits are announced": ("ntu60", lambda _: b"9" * 100_000),
     "rows of overflowing numbers": (

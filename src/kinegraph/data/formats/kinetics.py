@@ -229,7 +229,7 @@ def _label(entry: Entry | None, fields: dict[str, Any], labels: Labels, where: s
     for key, told in (("label_index", entry.label), ("label", labels.class_names[entry.label])):
         if key in fields and fields[key] != told:
             raise ClipError(
-                f"{where}: its {key} is {fields[key]!r:.60}, but the label file says {told!r};"
+                f"{where}: its {key} is {shown(fields[key])}, but the label file says {told!r};"
                 " is it the label file of these recordings?"
             )
     return entry.label
