@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,10 +26,38 @@ LAYOUTS = layout_names()
 CLASSES = 5
 
 
+def pairwise(*axes: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Return so many combinations that any two values of two axes are together in one of them."""
+    pairs = {
+        (i, left, j, right)
+        for (i, one), (j, other) in itertools.combinations(enumerate(axes), 2)
+        for left in range(len(one))
+        for right in range(len(other))
+    }
+    chosen = []
+    while pairs:
+        i, left, j, right = min(pairs)
+        row = {i: left, j: right}
+        for axis, values in enumerate(axes):
+            if axis not in row:  # the value that is new beside most of what is chosen already
+                row[axis] = max(
+                    range(len(values)), key=lambda v: len(_pairs({**row, axis: v}) & pairs)
+                )
+        pairs -= _pairs(row)
+        chosen.append(tuple(values[row[axis]] for axis, values in enumerate(axes)))
+    return chosen
+
+
+def _pairs(row: Mapping[int, int]) -> set[tuple[int, int, int, int]]:
+    return {(i, row[i], j, row[j]) for i, j in itertools.combinations(sorted(row), 2)}
+
+
 def small_config(name: str, registry: Mapping[str, Component]) -> Config:
     """Return the default configuration of a part, narrow if it has a width."""
     config = registry[name].config
-    narrow = {"width": 8} if "width" in config.model_fields else {}
+    # Without chance, so that two of them can be compared while they train.
+    small = {"width": 8, "dropout": 0.0}
+    narrow = {key: value for key, value in small.items() if key in config.model_fields}
     return config.model_validate({"name": name, **narrow})
 
 

@@ -135,7 +135,9 @@ def test_an_absent_person_changes_nothing(name: str) -> None:
         state = two.state_dict()
         shapes = one.state_dict()
         # Where each slot has norms of its own, the first slot's come first.
-        one.load_state_dict({k: v[: shapes[k].shape[0]] if v.ndim else v for k, v in state.items()})
+        one.load_state_dict(
+            {k: v[tuple(map(slice, shapes[k].shape))] if v.ndim else v for k, v in state.items()}
+        )
     else:
         one.load_state_dict(two.state_dict())
     x, _ = some_clips(persons=1)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import bottleneck, frame50, kinetics, networks, ntu, ntu_raw, pyskl, tools, ucla
+from . import bottleneck, early, frame50, kinetics, networks, ntu, ntu_raw, pyskl, tools, ucla
 from .goldens import Check, Golden
 
 
@@ -62,6 +62,9 @@ def _aligned(golden: Golden) -> bool:
 FAMILIES = (
     Family("graphs of ST-GCN", "graphs_stgcn", tools.check_stgcn_graphs, _every),
     Family("graphs of CTR-GCN", "graphs_ctrgcn", tools.check_ctrgcn_graphs, _every),
+    Family("first ST-GCN", "stgcn_v1", early.check_first_release, _every),
+    Family("two-stream ST-GCN", "stgcn_twostream", early.check_two_stream, _every),
+    Family("Temporal Conv", "tcn_", early.check_temporal_conv, _every),
     Family("ST-GCN", "stgcn_", networks.check_stgcn, _stgcn),
     Family("ST-GCN in training", "stgcn_", networks.check_stgcn_training, _stgcn_training),
     Family("CTR-GCN", "ctrgcn_", networks.check_ctrgcn, _ctrgcn),

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from kinegraph.backbones import aagcn, ctrgcn, infogcn, stgcn, tcagcn
+from kinegraph.backbones import aagcn, ctrgcn, infogcn, stgcn, stgcn_v1, tcagcn, tcn
 from kinegraph.backbones.body import Body
 from kinegraph.data.export import frame50
 from kinegraph.data.formats import kinetics
-from kinegraph.objectives import bottleneck
+from kinegraph.objectives import bottleneck, two_stream
 from kinegraph.transforms import align, augment, normalise, sampling
 from kinegraph.transforms.tracks import FixedTracks
 
@@ -90,6 +90,33 @@ def _transpose(kind: Any, patch: Patch) -> None:
 def no_attention(patch: Patch) -> None:
     patch.setattr(aagcn.Attention, "forward", lambda self, y: y)
     patch.setattr(tcagcn.SelfAttention, "forward", lambda self, y, weight: y)
+
+
+def transpose_first_release(patch: Patch) -> None:
+    graphs = stgcn_v1.directed
+    patch.setattr(stgcn_v1, "directed", lambda skeleton: graphs(skeleton).swapaxes(1, 2).copy())
+
+
+def no_residual(patch: Patch) -> None:
+    forward = stgcn_v1.Block.forward
+
+    def changed(self: Any, x: Tensor, weight: Tensor | None) -> Tensor:
+        self.bare = True
+        return forward(self, x, weight)
+
+    patch.setattr(stgcn_v1.Block, "forward", changed)
+
+
+def no_motion(patch: Patch) -> None:
+    patch.setattr(two_stream, "acceleration", lambda x: x)
+
+
+def tcn_input(change: Callable[..., Tensor]) -> Callable[[Patch], None]:
+    def apply(patch: Patch) -> None:
+        normalise = tcn.normalise_clips
+        patch.setattr(tcn, "normalise_clips", lambda n, x, rows: normalise(n, change(x), rows))
+
+    return apply
 
 
 def no_frame_attention(patch: Patch) -> None:
@@ -222,6 +249,12 @@ BREAKAGES = [
     Breakage(
         "ST-GCN in training", "joints rolled", stgcn_input(roll_joints), ("data_bn_running_mean",)
     ),
+    Breakage("first ST-GCN", "graph transposed", transpose_first_release, ("logits_x100",)),
+    Breakage("first ST-GCN", "no residual", no_residual, ("logits_x100",)),
+    Breakage("two-stream ST-GCN", "joints again", no_motion, ("logits_x100",)),
+    Breakage("two-stream ST-GCN", "joints rolled", stgcn_input(roll_joints), ("logits_origin",)),
+    Breakage("Temporal Conv", "joints rolled", tcn_input(roll_joints), ("logits_x100",)),
+    Breakage("Temporal Conv", "time reversed", tcn_input(reverse_time), ("logits_x100",)),
     Breakage("CTR-GCN", "graph transposed", transpose_ctrgcn, CTRGCN[:4]),
     Breakage("CTR-GCN", "second person dropped", ctrgcn_input(drop_second_person), CTRGCN),
     Breakage("CTR-GCN", "joints rolled", ctrgcn_input(roll_joints), CTRGCN),

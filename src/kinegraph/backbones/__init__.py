@@ -31,6 +31,28 @@ class STGCNConfig(Config):
     """After each temporal convolution but the first."""
 
 
+class STGCNFirstReleaseConfig(Config):
+    """The first release of ST-GCN (January 2018): other graphs, masks, other residuals."""
+
+    name: Literal["stgcn-v1"] = "stgcn-v1"
+    width: int = Field(64, ge=4)
+    """Channels of the first four blocks, doubled twice later."""
+    dropout: float = Field(0.5, ge=0, lt=1)
+    """Before each temporal convolution but the first."""
+
+
+class TCNConfig(Config):
+    """Temporal Conv (2017): convolutions over time on all coordinates at once; no stages."""
+
+    name: Literal["tcn"] = "tcn"
+    width: int = Field(64, ge=4)
+    """Channels of the first four layers, doubled twice later."""
+    dropout: float = Field(0.5, ge=0, lt=1)
+    """Inside the residual units."""
+    normalise: bool = True
+    """Normalise coordinates first."""
+
+
 class CTRGCNConfig(Config):
     """CTR-GCN (ICCV 2021): a topology refined for every channel of every clip."""
 
@@ -93,6 +115,33 @@ def _build_stgcn(
     )
 
 
+def _build_stgcn_v1(
+    config: STGCNFirstReleaseConfig,
+    skeleton: Skeleton,
+    in_channels: int,
+    persons: int,
+    original: bool,
+) -> Backbone:
+    from kinegraph.backbones.stgcn_v1 import STGCNFirstRelease
+
+    return STGCNFirstRelease(skeleton, in_channels, persons, config.width, dropout=config.dropout)
+
+
+def _build_tcn(
+    config: TCNConfig, skeleton: Skeleton, in_channels: int, persons: int, original: bool
+) -> Backbone:
+    from kinegraph.backbones.tcn import TCN
+
+    return TCN(
+        skeleton,
+        in_channels,
+        persons,
+        config.width,
+        dropout=config.dropout,
+        normalise=config.normalise,
+    )
+
+
 def _build_ctrgcn(
     config: CTRGCNConfig, skeleton: Skeleton, in_channels: int, persons: int, original: bool
 ) -> Backbone:
@@ -144,6 +193,8 @@ def _component(config: type[Config], build: Any) -> Component:
 # build(config, skeleton, in_channels, persons, original) -> a Backbone
 BACKBONES: dict[str, Component] = {
     "stgcn": _component(STGCNConfig, _build_stgcn),
+    "stgcn-v1": _component(STGCNFirstReleaseConfig, _build_stgcn_v1),
+    "tcn": _component(TCNConfig, _build_tcn),
     "ctrgcn": _component(CTRGCNConfig, _build_ctrgcn),
     "ctrgcn-baseline": _component(CTRGCNBaselineConfig, _build_ctrgcn_baseline),
     "aagcn": _component(AAGCNConfig, _build_aagcn),

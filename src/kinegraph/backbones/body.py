@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from kinegraph.backbones.base import Features
-from kinegraph.nn.norm import BatchNorm
+from kinegraph.nn.norm import BatchNorm, normalise_clips
 from kinegraph.nn.persons import Rows, fold, pool, rows_of
 from kinegraph.nn.temporal_conv import TemporalConv
 from kinegraph.skeleton import Skeleton
@@ -154,11 +154,5 @@ class Body(nn.Module):
         return Features(pool(x, rows), maps)
 
     def normalise(self, x: Tensor, rows: Rows) -> Tensor:
-        """Normalise every coordinate of every joint and slot over clips and frames."""
-        clips, channels, frames, joints, persons = x.shape
-        flat = x.permute(0, 4, 3, 1, 2).reshape(clips, persons * joints * channels, frames)
-        weight = None
-        if rows.counted is not None:  # (N, M) -> (N, M*V*C)
-            weight = rows.counted.to(x.dtype).repeat_interleave(joints * channels, dim=1)
-        normalised: Tensor = self.input_norm(flat, weight)
-        return normalised.view(clips, persons, joints, channels, frames).permute(0, 3, 4, 2, 1)
+        """Normalise clips (N, C, T, V, M), see `normalise_clips`."""
+        return normalise_clips(self.input_norm, x, rows)

@@ -15,7 +15,7 @@ NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 BLOCKS = 10
 SUBSETS = 3
 
-Join = Literal["same", "squeeze", "rows", "columns", "stack", "shared"]
+Join = Literal["same", "squeeze", "squeeze-1d", "rows", "columns", "stack", "shared"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Rule:
     Attributes:
         theirs: Original names; several where we keep the subsets of a graph in one tensor.
         ours: Our name.
-        join: ``same`` takes the tensor as it is, ``squeeze`` a 1x1 convolution as a matrix;
+        join: ``same`` takes the tensor as it is, ``squeeze`` a 1x1 convolution as a matrix, and
+            ``squeeze-1d`` one over time alone;
             ``rows`` and ``columns`` concatenate along axis 0 and 1, ``stack`` makes a new axis 0;
             ``shared`` is one number that all of them have.
         part: The module it belongs to; a part is there as a whole or not at all.
@@ -80,6 +81,55 @@ def _stgcn() -> list[Rule]:
     rules += _module("fcn", "head", ("weight",), "squeeze")
     rules += _module("fcn", "head", ("bias",))
     return rules
+
+
+def _two_stream() -> list[Rule]:
+    """The class ``net.st_gcn_twostream.Model``, in the objective `two-stream`."""
+    return [
+        Rule(
+            tuple(f"{name}_stream.{theirs}" for theirs in rule.theirs),
+            f"{name}.{rule.ours}",
+            rule.join,
+            f"{name}_stream.{rule.part}",
+        )
+        for name in ("origin", "motion")
+        for rule in _stgcn()
+    ]
+
+
+def _stgcn_v1() -> list[Rule]:
+    """The class ``ST_GCN`` of the first release of ST-GCN."""
+    rules = _module("data_bn", "backbone.input_norm", NORM)
+    for b in range(BLOCKS):
+        graph, time = (
+            (f"backbone.{b - 1}.gcn1", f"backbone.{b - 1}.tcn1") if b else ("gcn0", "tcn0")
+        )
+        ours = f"backbone.blocks.{b}"
+        rules += _tensor(f"{graph}.mask", f"{ours}.spatial.mask")
+        rules += _module(f"{graph}.conv_list.{{k}}", f"{ours}.spatial.conv", ("weight",), "rows")
+        rules += _module(f"{graph}.conv_list.{{k}}", f"{ours}.spatial", ("bias",), "stack")
+        rules += _module(f"{graph}.bn", f"{ours}.spatial.norm", NORM)
+        rules += _module(f"{time}.conv", f"{ours}.temporal.conv", CONVOLUTION)
+        rules += _module(f"{time}.bn", f"{ours}.temporal.norm", NORM)
+        residual = f"backbone.{b - 1}.down1"
+        rules += _module(f"{residual}.conv", f"{ours}.residual.conv", CONVOLUTION)
+        rules += _module(f"{residual}.bn", f"{ours}.residual.norm", NORM)
+    rules += _module("fcn", "head", ("weight",), "squeeze-1d")
+    return rules + _module("fcn", "head", ("bias",))
+
+
+def _tcn() -> list[Rule]:
+    """The class ``TCN`` of the first release of ST-GCN."""
+    rules = _module("data_bn", "backbone.input_norm", NORM)
+    rules += _module("conv0", "backbone.opening", CONVOLUTION)
+    for b in range(9):
+        for theirs, ours in (("unit1_1", "main"), ("down1", "residual")):
+            unit, own = f"unit{b + 1}.{theirs}", f"backbone.units.{b}.{ours}"
+            rules += _module(f"{unit}.bn", f"{own}.norm", NORM)
+            rules += _module(f"{unit}.conv", f"{own}.conv", CONVOLUTION)
+    rules += _module("bn", "backbone.norm", NORM)
+    rules += _module("fcn", "head", ("weight",), "squeeze-1d")
+    return rules + _module("fcn", "head", ("bias",))
 
 
 def _ctrgcn_block(theirs: str, ours: str) -> list[Rule]:
@@ -228,10 +278,13 @@ def _infogcn() -> list[Rule]:
     return rules
 
 
-# The backbone's name -> its rules, for the backbone in the objective `classify`; InfoGCN's are for
-# `bottleneck`.
+# The backbone's name -> its rules, for the backbone in the objective `classify`; those of InfoGCN
+# are for `bottleneck`, and two-stream ST-GCN is an objective itself.
 RULES: dict[str, tuple[Rule, ...]] = {
     "stgcn": tuple(_stgcn()),
+    "stgcn-two-stream": tuple(_two_stream()),
+    "stgcn-v1": tuple(_stgcn_v1()),
+    "tcn": tuple(_tcn()),
     "ctrgcn": tuple(_ctrgcn()),
     "ctrgcn-baseline": tuple(_ctrgcn_baseline()),
     "aagcn": tuple(_aagcn()),
@@ -240,7 +293,10 @@ RULES: dict[str, tuple[Rule, ...]] = {
 }
 
 # The backbone's name -> endings of original tensors that are carried along but never used.
-UNUSED: dict[str, tuple[str, ...]] = {"tcagcn": (".conv3.weight", ".conv3.bias")}
+UNUSED: dict[str, tuple[str, ...]] = {
+    "tcagcn": (".conv3.weight", ".conv3.bias"),
+    "stgcn-v1": tuple(f"person_bn.{entry}" for entry in NORM),
+}
 
 # The backbone's name -> tensors of ours that the original never saved.
 OWN: dict[str, tuple[str, ...]] = {"infogcn": ("prior",)}

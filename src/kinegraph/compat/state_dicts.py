@@ -145,8 +145,8 @@ def _join(rule: Rule, tensors: list[Tensor]) -> Tensor:
         match rule.join:
             case "same" | "shared":
                 return tensors[0]
-            case "squeeze":
-                return tensors[0].flatten(1)  # (K, F, 1, 1) -> (K, F)
+            case "squeeze" | "squeeze-1d":
+                return tensors[0].flatten(1)  # (K, F, 1[, 1]) -> (K, F)
             case "stack":
                 return torch.stack(tensors)
             case "rows" | "columns":
@@ -166,6 +166,8 @@ def _split(rule: Rule, tensor: Tensor) -> list[Tensor]:
             return [tensor] * len(rule.theirs)
         case "squeeze":
             return [tensor[:, :, None, None]]
+        case "squeeze-1d":
+            return [tensor[:, :, None]]
         case "stack":
             return list(tensor.unbind(0))
         case "rows" | "columns":

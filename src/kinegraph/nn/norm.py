@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from kinegraph.kernels.norm_act import Norm, Running, norm_act
 from kinegraph.kernels.norm_act_plain import Reduce
+from kinegraph.nn.persons import Rows
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -61,3 +62,23 @@ class BatchNorm(nn.BatchNorm1d):
             weight=weight,
             reduce=self.reduce,
         )
+
+
+def normalise_clips(norm: BatchNorm, x: Tensor, rows: Rows) -> Tensor:
+    """Normalise every coordinate of every joint and slot over clips and frames.
+
+    Args:
+        norm: Of M * V * C channels.
+        x: (N, C, T, V, M).
+        rows: Say which slots are people; others have no part in the statistics.
+
+    Returns:
+        (N, C, T, V, M).
+    """
+    clips, channels, frames, joints, persons = x.shape
+    flat = x.permute(0, 4, 3, 1, 2).reshape(clips, persons * joints * channels, frames)
+    weight = None
+    if rows.counted is not None:  # (N, M) -> (N, M*V*C)
+        weight = rows.counted.to(x.dtype).repeat_interleave(joints * channels, dim=1)
+    normalised: Tensor = norm(flat, weight)
+    return normalised.view(clips, persons, joints, channels, frames).permute(0, 3, 4, 2, 1)

@@ -28,6 +28,18 @@ class ClassifyConfig(Config):
     default: sqrt(2 / classes), as CTR-GCN."""
 
 
+class TwoStreamConfig(Config):
+    """Joints and motion through a network each, logits added (two-stream ST-GCN)."""
+
+    name: Literal["two-stream"] = "two-stream"
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Share of the target that is spread over all classes."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """On the pooled features, before the heads."""
+    head_deviation: float | None = Field(None, gt=0)
+    """Standard deviation of the heads' starting weights, as in `classify`."""
+
+
 class BottleneckConfig(Config):
     """InfoGCN's bottleneck: a noisy latent whose class means are pulled to orthogonal places."""
 
@@ -65,6 +77,28 @@ def _build_classify(
     )
 
 
+def _build_two_stream(
+    config: TwoStreamConfig,
+    make_backbone: Callable[[], Backbone],
+    num_classes: int,
+    skeleton: Skeleton,
+    original: bool,
+) -> Objective:
+    from kinegraph.objectives.classify import Classify
+    from kinegraph.objectives.two_stream import TwoStream
+
+    def make() -> Classify:
+        return Classify(
+            make_backbone(),
+            num_classes,
+            dropout=config.dropout,
+            head_deviation=config.head_deviation,
+            count_absent=original,
+        )
+
+    return TwoStream(make(), make(), label_smoothing=config.label_smoothing)
+
+
 def _build_bottleneck(
     config: BottleneckConfig,
     make_backbone: Callable[[], Backbone],
@@ -91,6 +125,11 @@ def _build_bottleneck(
 OBJECTIVES: dict[str, Component] = {
     "classify": Component(
         summary="Cross-entropy on one linear head.", config=ClassifyConfig, build=_build_classify
+    ),
+    "two-stream": Component(
+        summary="Joints and their motion through a network each, logits added.",
+        config=TwoStreamConfig,
+        build=_build_two_stream,
     ),
     "bottleneck": Component(
         summary="InfoGCN's bottleneck: noisy latents, class means at orthogonal places.",

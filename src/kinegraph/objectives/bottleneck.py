@@ -19,6 +19,7 @@ from kinegraph.nn.init import normal
 from kinegraph.nn.persons import Rows, rows_of
 from kinegraph.nn.shared import sum_over_processes
 from kinegraph.objectives.base import Objective
+from kinegraph.objectives.classify import score
 
 LARGEST_DEVIATION = 100.0
 
@@ -92,20 +93,15 @@ class Bottleneck(Objective):
         mean, log_variance = self.latent(batch.x, batch.people)
         latent = self.draw(mean, log_variance) if self.training else mean
         logits = self.head(latent)
-        parts = {
-            "classification": functional.cross_entropy(
-                precise(logits), batch.label, label_smoothing=self.label_smoothing
-            ),
-            **self.terms(latent, batch.label),
-        }
+        scored = score(logits, batch.label, self.label_smoothing)
+        terms = self.terms(latent, batch.label)
         loss = (
-            parts["classification"]
-            + self.conditional * parts["conditional"]
-            + self.marginal * parts["marginal"]
+            scored["loss"]
+            + self.conditional * terms["conditional"]
+            + self.marginal * terms["marginal"]
         )
-        with torch.no_grad():
-            accuracy = (logits.argmax(1) == batch.label).float().mean()
-        return {"loss": loss, **parts, "accuracy": accuracy}
+        accuracy = scored["accuracy"]
+        return {"loss": loss, "classification": scored["loss"], **terms, "accuracy": accuracy}
 
     def latent(self, x: Tensor, present: Tensor | Rows | None = None) -> tuple[Tensor, Tensor]:
         """(N, C, T, V, M) -> mean and log-variance of the latent, each (N, F)."""
@@ -121,7 +117,7 @@ class Bottleneck(Objective):
 
     def terms(self, latent: Tensor, label: Tensor) -> dict[str, Tensor]:
         """Return the conditional and marginal terms of latents (N, F), and what to watch."""
-        latent = precise(latent)
+        latent = latent.to(torch.promote_types(latent.dtype, torch.float32))
         belongs = functional.one_hot(label, len(self.prior)).to(latent.dtype)  # (N, K)
         with torch.autocast(latent.device.type, enabled=False):
             sums = torch.cat((belongs.T @ latent, belongs.sum(0)[:, None]), dim=1)
@@ -164,8 +160,3 @@ class Bottleneck(Objective):
         twin = copy.deepcopy(self)
         twin.backbone = self.backbone.freeze()
         return twin.eval().requires_grad_(False)
-
-
-def precise(values: Tensor) -> Tensor:
-    """Return numbers in float32 or better, as losses need them."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -52,13 +52,7 @@ class Classify(Objective):
     def forward(self, *batches: Batch) -> dict[str, Tensor]:
         """Return ``loss`` (mean cross-entropy) and ``accuracy`` of one view."""
         (batch,) = batches
-        logits = self.logits(batch.x, batch.people)
-        loss = functional.cross_entropy(
-            logits.float(), batch.label, label_smoothing=self.label_smoothing
-        )
-        with torch.no_grad():
-            accuracy = (logits.argmax(1) == batch.label).float().mean()
-        return {"loss": loss, "accuracy": accuracy}
+        return score(self.logits(batch.x, batch.people), batch.label, self.label_smoothing)
 
     def logits(self, x: Tensor, present: Tensor | Rows | None = None) -> Tensor:
         """(N, C, T, V, M) -> (N, classes)."""
@@ -75,3 +69,12 @@ class Classify(Objective):
         twin = copy.deepcopy(self)
         twin.backbone = self.backbone.freeze()
         return twin.eval().requires_grad_(False)
+
+
+def score(logits: Tensor, label: Tensor, label_smoothing: float) -> dict[str, Tensor]:
+    """Return ``loss`` (mean cross-entropy) and ``accuracy`` of logits (N, K)."""
+    precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    loss = functional.cross_entropy(precise, label, label_smoothing=label_smoothing)
+    with torch.no_grad():
+        accuracy = (logits.argmax(1) == label).float().mean()
+    return {"loss": loss, "accuracy": accuracy}
