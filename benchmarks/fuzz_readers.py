@@ -23,7 +23,9 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +139,7 @@ def _count(tally: Tally, outcome: Outcome, *, reached: bool) -> None:
     tally.slowest = max(tally.slowest, outcome.seconds)
 
 
-def run_round(name: str, inputs: int, seed: int, keep: Path | None) -> Tally:
+def run_round(name: str, inputs: int, keep: Path | None, seed: int) -> Tally:
     """Run `fuzz` in a process of its own, which may die of what it reads."""
     with tempfile.TemporaryDirectory(dir=IN_MEMORY if IN_MEMORY.is_dir() else None) as place:
         words = [name, str(inputs), str(seed), place, str(keep or "")]
@@ -215,7 +217,7 @@ def show(name: str, found: dict[str, Any]) -> None:
     for problem in found["problems"][:10]:
         print(f"{'':12}FOUND {problem}")
     if len(found["problems"]) > 10:
-        print(f"{'':12}and {len(found['problems']) - 10} more", flush=True)
+        print(f"{'':12}and {len(found['problems']) - 10} more")
 
 
 def main() -> int:
@@ -225,6 +227,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", choices=[*KINDS], help="one format; no result")
     parser.add_argument("--seed", type=int, default=0, help="of the first round")
     parser.add_argument("--keep", type=Path, help="folder for the files of each finding")
+    parser.add_argument("--processes", type=int, default=1, help="rounds at the same time")
     parser.add_argument("--round", nargs=5, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.round:
@@ -239,7 +242,9 @@ def main() -> int:
     results: list[Result] = []
     tallies: list[Tally] = []
     for name in names:
-        rounds = [run_round(name, each, given.seed + turn, given.keep) for turn in range(ROUNDS)]
+        one = partial(run_round, name, each, given.keep)
+        with ThreadPoolExecutor(given.processes) as pool:
+            rounds = list(pool.map(one, range(given.seed, given.seed + ROUNDS)))
         found[name] = merged(rounds)
         tallies += rounds
         results += results_of(name, rounds)
@@ -248,8 +253,8 @@ def main() -> int:
     print(f"{total:,} damaged sources")
     if not given.only:
         settings = {
-            "rounds": ROUNDS, "seed": given.seed, "inputs": total, "lines": lines_of(tallies),
-            "formats": found,
+            "rounds": ROUNDS, "seed": given.seed, "processes": given.processes, "inputs": total,
+            "lines": lines_of(tallies), "formats": found,
         }  # fmt: skip
         report("fuzz", settings, results, load=load)
     return 1 if any(format_["problems"] for format_ in found.values()) else 0
