@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ from kinegraph.data.formats.processed import NTU_NAME
 from kinegraph.data.importing import import_data
 from kinegraph.data.store import open_store
 from kinegraph.errors import ClipError, LayoutError, SourceError
+from kinegraph.inference.sources import open_source
 
 ONE, TWO, OTHER = "S001C001P001R001A001", "S002C003P008R002A060", "S017C002P040R001A024"
 NEW, NEWEST = "S018C001P041R001A061", "S032C003P106R002A120"
@@ -253,3 +257,39 @@ def test_real_recordings(cleaning: str, shared_folder: Path, tmp_path: Path) -> 
     heights = np.ptp(store.joints[..., 1], axis=1)
     if cleaning != "aligned":
         assert 1.0 < np.median(heights) < 2.2  # metres
+
+
+def test_a_network_meets_people_that_were_made_alike(tmp_path: Path) -> None:
+    """What a network was trained on says which cleaning a new file needs."""
+    source = files(tmp_path, ONE) / f"{ONE}.skeleton"
+    with open_source(source, cleaning="aligned") as recordings:
+        assert recordings.skeleton.coordinates.up == "+z"
+        aligned = recordings.items[0].read().tracks[0].joints
+    with open_source(source) as recordings:
+        assert recordings.skeleton.coordinates.up == "+y"
+        assert not np.array_equal(recordings.items[0].read().tracks[0].joints, aligned)
+    import_data("ntu60", source, tmp_path / "store")
+    with (
+        pytest.raises(SourceError, match=r"--cleaning means nothing to store '.*store'"),
+        open_source(tmp_path / "store", cleaning="aligned"),
+    ):
+        pass
+
+
+def test_predict_hands_the_cleaning_on(
+    tmp_path: Path,
+    make_store: Callable[..., Path],
+    tiny_recipe: Callable[..., dict[str, Any]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    source = files(tmp_path / "raw", ONE) / f"{ONE}.skeleton"
+    store, out = make_store(layout="ntu25"), tmp_path / "run"
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(json.dumps(tiny_recipe(training={"epochs": 1})))
+    assert main(["train", str(recipe), "--data.store", str(store), "--out", str(out)]) == 0
+    capsys.readouterr()
+    assert main(["predict", str(out), str(source), "--cleaning", "none", "--json"]) == 0
+    assert ONE in capsys.readouterr().out
+    assert main(["predict", str(out), str(source), "--cleaning", "aligned"]) == 2
+    complaint = capsys.readouterr().err
+    assert "their coordinates differ (were bodies made people by one --cleaning?)" in complaint

@@ -52,6 +52,9 @@ class Arguments(BaseModel):
     layout: str | None = None
     """Layout of recordings that do not tell it."""
 
+    cleaning: str | None = None
+    """How bodies in .skeleton files become people, as in the import that the run was trained on."""
+
     skip_bad: bool = False
     """Leave out recordings that cannot be used, name them, and predict the others."""
 
@@ -188,7 +191,8 @@ class _Work:
     def _samples_of(self, path: Path, numbers: Iterator[int]) -> Iterator[Sample]:
         from kinegraph.inference.sources import open_source
 
-        with open_source(path, layout=self.arguments.layout) as source:
+        arguments = self.arguments
+        with open_source(path, layout=arguments.layout, cleaning=arguments.cleaning) as source:
             self.predictor.check_layout(source.skeleton, where=f"'{path}'")
             for recording in source.items:
                 number = next(numbers)

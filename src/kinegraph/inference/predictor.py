@@ -87,10 +87,14 @@ class Predictor:
             LayoutError: Their layout is another one; both are named.
         """
         own = self.skeleton
-        if skeleton.name != own.name or own.difference(skeleton):
+        difference = own.difference(skeleton)
+        if skeleton.name != own.name or difference:
+            hint = ""
+            if skeleton.name == own.name:
+                hint = f": their {difference} differ (were bodies made people by one --cleaning?)"
             raise LayoutError(
                 f"{where}: layout {_describe(skeleton)} does not fit '{self.where}', which was"
-                f" trained on layout {_describe(own)}"
+                f" trained on layout {_describe(own)}{hint}"
             )
 
     def predict(

@@ -11,31 +11,40 @@ from functools import partial
 from pathlib import Path
 
 from kinegraph.data.clip import Clip, check_clip
-from kinegraph.data.formats import Lazy, Recording, Recordings, open_recordings
+from kinegraph.data.formats import Lazy, Options, Recording, Recordings, open_recordings
 from kinegraph.data.store import Store, open_store
-from kinegraph.errors import ClipError, nearest, unknown
+from kinegraph.errors import ClipError, SourceError, nearest, unknown
 from kinegraph.skeleton import Skeleton
 
 META = "meta.json"  # what makes a folder a store
 
 
 @contextmanager
-def open_source(path: Path, *, layout: str | None = None) -> Iterator[Recordings]:
+def open_source(
+    path: Path, *, layout: str | None = None, cleaning: str | None = None
+) -> Iterator[Recordings]:
     """Open a store, or a file, folder or archive of recordings.
 
     Args:
         path: Where it is.
         layout: Layout of the recordings, for formats that do not tell it; a store knows its own.
+        cleaning: How the bodies of a sensor become people, for formats that ask; a store has
+            people already.
 
     Raises:
-        SourceError: It looks like nothing that can be read.
+        SourceError: It looks like nothing that can be read, or knows no cleaning.
         StoreError: It is a damaged store.
         LayoutError: No layout is known, or it does not fit.
     """
     if (path / META).is_file():
+        if cleaning is not None:
+            raise SourceError(
+                f"--cleaning means nothing to store '{path}': it holds people already"
+            )
         yield _of_store(open_store(path))
     else:
-        with open_recordings(path, layout=layout) as recordings:
+        options = Options(layout=layout, cleaning=cleaning)
+        with open_recordings(path, options=options) as recordings:
             yield recordings
 
 
@@ -77,7 +86,8 @@ def pick(
         number = _number(index, source.count, path)
         names = []
         for position, recording in enumerate(source.items):
-            names.append(recording.name)
+            if name is not None:
+                names.append(recording.name)
             if name not in (None, recording.name) or number not in (None, position):
                 continue
             clip = recording.read()
