@@ -102,7 +102,7 @@ number, when, *words = sys.argv[1:]
 class Meter:
     def update(self, done, text=""):
         if done >= int(when):
-            os.kill(os.getpid(), int(number))
+            os.killpg(os.getpgrp(), int(number))  # as a terminal does, with all processes
 
 @contextmanager
 def meter(description, total):
@@ -125,7 +125,7 @@ def test_an_interrupted_import_says_that_it_goes_on(
     words = ["data", "import", "nw-ucla", str(folder), "--out", str(out), "--workers", workers]
     done = subprocess.run(
         [sys.executable, str(script), str(int(number)), "12", *words],
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False, timeout=60, start_new_session=True,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (code, "")
     assert done.stderr == (
@@ -144,7 +144,7 @@ def test_an_import_interrupted_at_once_leaves_nothing(folder: Path, tmp_path: Pa
     done = subprocess.run(
         [sys.executable, str(script), str(int(signal.SIGTERM)), "0", "data", "import", "nw-ucla",
          str(folder), "--out", str(out)],
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False, timeout=60, start_new_session=True,
     )  # fmt: skip
     assert done.returncode == 143
     assert done.stderr == "kinegraph data import: interrupted; nothing was written\n"

@@ -181,6 +181,45 @@ def test_a_killed_import_goes_on_where_it_stopped(
     assert not work_folder(out).exists()
 
 
+SLOW = """
+import time
+from contextlib import contextmanager
+import numpy as np
+from kinegraph.data.clip import Clip, Track
+from kinegraph.data.formats import FORMATS, Format, Lazy, Recording, Recordings
+from kinegraph.skeleton import load_layout
+
+def read(number):
+    if number >= 14:
+        time.sleep(300)
+    return Clip(f"clip {number}", (Track(np.ones((1, 15, 3))),), 1, 0)
+
+@contextmanager
+def open_slow(source, options):
+    items = Lazy(40, lambda number: Recording(f"clip {number}", lambda: read(number)))
+    yield Recordings(load_layout("sbu15"), ("push",), items)
+
+FORMATS["slow"] = Format("slow", "slow", ("sbu15",), lambda path: False, open_slow)
+"""
+
+
+def test_processes_end_with_an_import_of_a_plug_in_that_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(SLOW)
+    script = tmp_path / "killed.py"
+    loads = "import sys\nfrom kinegraph.registry import load_plugin\nfrom pathlib import Path\n"
+    loads += "if __name__ == '__main__':\n    load_plugin(Path(sys.argv[1]))\n"
+    script.write_text(loads + KILLED.replace('"nw-ucla"', '"slow"'))
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "slow.py"), str(tmp_path / "out"), "14", "2"],
+        check=False, timeout=120, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGKILL
+    children = [int(child) for child in done.stdout.split()]
+    assert len(children) == 2
+    for child in children:
+        wait_until_gone(child)
+
+
 def wait_until_gone(process: int) -> None:
     """Wait until a process that nobody waits for has ended."""
     for _ in range(600):

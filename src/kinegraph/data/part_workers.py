@@ -68,7 +68,7 @@ def read_parts(job: Job, tasks: Sequence[tuple[Span, Path]], workers: int) -> It
     finally:
         for worker in team:
             worker.pipe.close()
-            worker.process.terminate()
+            worker.process.kill()
         for worker in team:
             worker.process.join()
 
@@ -83,7 +83,13 @@ def _start(job: Job) -> _Worker:
         if name.startswith(PLUGINS)
     ]
     process = context.Process(target=_serve, args=(other, job, plugins), daemon=True)
-    process.start()
+    # Ctrl-C reaches all processes of a terminal; this one alone answers, and ends the others. They
+    # inherit what is held back here, and nobody ever lets it through.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     other.close()
     return _Worker(process, own)
 
@@ -114,8 +120,6 @@ def _answer(worker: _Worker) -> Span:
 
 def _serve(pipe: Connection, job: Job, plugins: Sequence[Path]) -> None:
     """Read parts until the pipe closes. Runs in a process of its own."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started it ends it
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         if plugins:
