@@ -145,7 +145,9 @@ def test_missing_recordings_are_left_out_with_the_reason(tmp_path: Path) -> None
     only = files(tmp_path / "only", MISSING, "S001C002P006R001A008")
     with pytest.raises(SourceError, match="all 2 are on the published list"):
         names_in(only)
-    clip, _ = read_file(files(tmp_path / "one", MISSING) / f"{MISSING}.skeleton")
+    with pytest.raises(SourceError, match="all 1 are on the published list"):
+        names_in(files(tmp_path / "one", MISSING))
+    clip, _ = read_file(tmp_path / "one" / f"{MISSING}.skeleton")
     assert clip.name == MISSING  # whoever names a file wants it
 
 

@@ -85,7 +85,8 @@ def open_ntu(data_set: DataSet, source: Path, options: Options) -> Iterator[Reco
     with open_members(source, SUFFIX, archives=True) as members:
         members = sorted(members, key=_stem_of)
         wanted = [member for member in members if data_set.has(member.stem)]
-        left_out = [] if len(members) == 1 else _missing(wanted)
+        named = [member.path for member in members] == [source.name]  # one file, and no archive
+        left_out = [] if named else _missing(wanted)
         names = {name for name, _ in left_out}
         kept = [member for member in wanted if member.stem not in names]
         _check_some(kept, members, data_set, source)
