@@ -19,7 +19,6 @@ from typing import Any
 from kinegraph.console import Meter, remark
 from kinegraph.data.formats import Options, Recordings, open_recordings
 from kinegraph.data.joining import join_stores
-from kinegraph.data.part_workers import read_parts
 from kinegraph.data.parts import Job, Span, Workspace, read_into, write_part
 from kinegraph.data.provenance import describe_import, fingerprint
 from kinegraph.data.source_listing import Listing, list_source
@@ -185,6 +184,8 @@ def _read_parts(
     with _shown(plan) as shown:
         shown(done)
         if processes > 1 and len(left) > 1:
+            from kinegraph.data.part_workers import read_parts  # small imports do without
+
             tasks = [(span, work.path(span)) for span in left]
             for span in read_parts(plan.job, tasks, processes):
                 done += len(span)
