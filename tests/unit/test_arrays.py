@@ -119,6 +119,29 @@ def test_damaged_files_are_refused(data: bytes, memory_map: bool, tmp_path: Path
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("memory_map", [False, True])
+def test_characters_that_do_not_exist_are_refused(
+    order: str, memory_map: bool, tmp_path: Path
+) -> None:
+    rows = np.zeros(3, [("number", "i4"), ("name", f"{order}U3"), ("empty", "U0")])
+    rows["name"] = ["abc", "\U0010ffff", ""]
+    plain = np.array([["a", "bc"], ["\ud800", "\u00e7"]], f"{order}U2")
+    for array in (rows, plain, plain[:0]):
+        np.save(tmp_path / "a.npy", array)
+        found = open_npy(tmp_path / "a.npy", memory_map=memory_map)
+        np.testing.assert_array_equal(found, array)
+        data = bytearray((tmp_path / "a.npy").read_bytes())
+        if array.size == 0:
+            continue
+        place = data.rindex(np.array("c", f"{order}U1").tobytes() if array is rows else
+                            np.array("\u00e7", f"{order}U1").tobytes())  # fmt: skip
+        data[place : place + 4] = (0x110000).to_bytes(4, "little" if order == "<" else "big")
+        (tmp_path / "a.npy").write_bytes(data)
+        with pytest.raises(StoreError, match="is damaged: it holds what is no text"):
+            open_npy(tmp_path / "a.npy", memory_map=memory_map)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"'.*a\.npy' does not exist"):
         open_npy(tmp_path / "a.npy", memory_map=True)

@@ -109,10 +109,12 @@ def open_npy(path: Path, *, memory_map: bool) -> NDArray[Any]:
             header = read_header(file, path.stat().st_size, f"'{path}'")
             order: Any = "F" if header.fortran else "C"
             if memory_map and header.size > 0:
-                return np.memmap(
+                mapped = np.memmap(
                     path, header.dtype, mode="r", offset=header.offset, shape=header.shape,
                     order=order,
                 )  # fmt: skip
+                _check_texts(mapped, f"'{path}'", StoreError)
+                return mapped
             data = np.frombuffer(file.read(), dtype=header.dtype)
             return _shaped(data, header, f"'{path}'", StoreError)
     except FileNotFoundError as cause:
@@ -161,10 +163,29 @@ def read_member(
 def _shaped(
     data: NDArray[Any], header: Header, where: str, error: type[KinegraphError]
 ) -> NDArray[Any]:
-    """Give data their shape, after a look at texts: Python has no characters beyond U+10FFFF."""
-    if header.dtype.kind == "U" and data.size:
-        codes = data.view(np.dtype(np.uint32).newbyteorder(header.dtype.byteorder))
-        if codes.max() > sys.maxunicode:
-            raise error(f"{where} is damaged: it holds what is no text")
+    """Give data their shape, after a look at texts."""
+    _check_texts(data, where, error)
     order: Any = "F" if header.fortran else "C"
     return data.reshape(header.shape, order=order)
+
+
+def _check_texts(data: NDArray[Any], where: str, error: type[KinegraphError]) -> None:
+    """Check that texts hold characters that exist: Python has none beyond U+10FFFF.
+
+    NumPy finds out only when such a text is used, and then fails like a broken program.
+    """
+    fields = data.dtype.fields or {"": (data.dtype, 0)}
+    for dtype, place, *_ in fields.values():
+        if dtype.kind != "U" or data.size == 0:
+            continue
+        code = np.dtype(np.uint32).newbyteorder(dtype.byteorder)
+        codes = np.dtype(
+            {
+                "names": ["codes"],
+                "formats": [(code, (dtype.itemsize // code.itemsize,))],
+                "offsets": [place],
+                "itemsize": data.dtype.itemsize,
+            }
+        )
+        if data.view(codes)["codes"].max(initial=0) > sys.maxunicode:
+            raise error(f"{where} is damaged: it holds what is no text")
