@@ -110,6 +110,12 @@ def test_a_folder_an_archive_and_two_archives_give_the_same(tmp_path: Path) -> N
         assert np.array_equal(*(store.clips for store in stores))
 
 
+def test_the_order_is_that_of_the_names_wherever_files_lie(tmp_path: Path) -> None:
+    files(tmp_path / "raw" / "later", ONE, NEW)
+    files(tmp_path / "raw" / "earlier", TWO, OTHER)
+    assert names_in(tmp_path / "raw") == [ONE, TWO, OTHER, NEW]
+
+
 def test_60_is_the_part_with_the_first_setups(tmp_path: Path) -> None:
     source = files(tmp_path / "all", ONE, NEW, TWO, "S018C001P041R001A001", "S001C001P001R001A061")
     assert names_in(source, "ntu60") == [ONE, TWO]
