@@ -296,6 +296,9 @@ def test_paths_that_no_file_can_have(name: str, tmp_path: Path) -> None:
     assert "does not exist" in refusal(tmp_path / "absent", name)
     with pytest.raises(SourceError, match="File name too long"):
         detect_format(path)
+    assert "is no path" in refusal(tmp_path / "a\0b", name)
+    with pytest.raises(SourceError, match="is no path"):
+        detect_format(tmp_path / "a\0b")
 
 
 BOMBS: dict[str, dict[str, Any]] = {

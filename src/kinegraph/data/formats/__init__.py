@@ -119,6 +119,8 @@ def _check_place(path: Path) -> None:
         return  # formats know what they expect there
     except OSError as error:
         raise SourceError(f"'{path}' cannot be read: {error.strerror or error}") from error
+    except ValueError as error:  # it has a NUL in it
+        raise SourceError(f"'{path}' is no path: {error}") from error
 
 
 def read_file(path: Path, *, layout: str | None = None) -> tuple[Clip, Skeleton]:
