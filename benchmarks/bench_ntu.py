@@ -25,10 +25,10 @@ from ntu_files import make_folder
 from kinegraph.data.formats.ntu_text import read_skeleton
 from kinegraph.data.importing import import_data
 
-ROUNDS = 5
+ROUNDS = 3
 FILES = 400
-MANY_FILES = 8000  # enough for several parts, which several processes share
-MEMORY_FILES = (2000, 20_000)
+MANY_FILES = 4000  # enough for several parts, which several processes share
+MEMORY = ((2000, 1), (20_000, 1), (20_000, 2))  # files and processes
 GOAL = 1000.0
 GOAL_MEGABYTES = 500.0
 PEAK = """
@@ -86,21 +86,17 @@ def peak(*words: str) -> float:
 
 
 def measure_memory(folder: Path) -> list[Result]:
-    """Import few and many files, each in a process of its own."""
-    bare = Result("memory, nothing imported", "MB", [peak()])
+    """Import few and many files, each time in a process of its own."""
+    bare = Result("memory, nothing imported", "MB", [peak() for _ in range(ROUNDS)])
     results = [bare]
-    for amount in MEMORY_FILES:
+    for amount, workers in MEMORY:
         source, out = folder / f"memory-{amount}", folder / "memory-store"
-        make_folder(source, amount)
-        for workers in (1, 2):
-            used = peak(
-                "data", "import", "ntu120", str(source), "--out", str(out),
-                "--workers", str(workers),
-            )  # fmt: skip
-            shutil.rmtree(out)
-            name = f"memory above that, {amount:,} files, {workers} process{'es' * (workers > 1)}"
-            results.append(Result(name, "MB", [used - bare.median], goal=GOAL_MEGABYTES))
-        shutil.rmtree(source)
+        if not source.exists():
+            make_folder(source, amount)
+        words = ("data", "import", "ntu120", str(source), "--out", str(out), "--force")
+        used = [peak(*words, "--workers", str(workers)) - bare.median for _ in range(ROUNDS)]
+        name = f"memory above that, {amount:,} files, {workers} process{'es' * (workers > 1)}"
+        results.append(Result(name, "MB", used, goal=GOAL_MEGABYTES))
     return results
 
 
@@ -134,7 +130,7 @@ def main() -> None:
             Case(one, store(many, workers=1), MANY_FILES),
             Case(f"{MANY_FILES:,} files, two processes", store(many, workers=2), MANY_FILES, one),
         ]
-        results += measure(parallel, 3)
+        results += measure(parallel, ROUNDS)
         results += measure_memory(folder)
     settings = {
         "rounds": ROUNDS,
