@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
@@ -38,6 +39,16 @@ class Objective(nn.Module):
         to freeze their backbones, see `Backbone.freeze`.
         """
         return copy.deepcopy(self).eval().requires_grad_(False)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Called before the first step of an epoch, counted from 0, and where a run goes on.
+
+        What changes at an epoch has to be a number in a buffer: a step that is recorded or compiled
+        reads that anew, and nothing else.
+        """
+
+    def check_classes(self, names: Sequence[str]) -> None:
+        """Called before training with the names of the classes; may refuse them (RecipeError)."""
 
     def after_step(self) -> None:
         """Called after every optimiser step; must not wait for the device."""

@@ -75,6 +75,7 @@ class Training:
         objective = make_objective(
             recipe, data.store.skeleton, len(data.store.class_names), persons=data.persons
         )
+        objective.check_classes(data.store.class_names)
         prepare(objective.to(device), world)
         self.state = RunState(recipe, objective, device)
         self.loader = data.training_loader(objective.views, device, world)
@@ -121,6 +122,7 @@ class Training:
         rate = learning_rate(epoch, training.epochs, self.recipe.optim.lr, self.recipe.schedule)
         set_learning_rate(self.state.optimizer, rate)
         self.state.objective.train()
+        self.state.objective.begin_epoch(epoch)
         self.begin = time.monotonic() - self.progress.seconds
         text = ""
         with meter(f"epoch {epoch + 1}/{training.epochs}", len(self.loader)) as shown:
