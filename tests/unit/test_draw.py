@@ -103,6 +103,23 @@ def test_missing_joints_are_not_drawn() -> None:
     assert make_scene(clip, skeleton).peopled_frames.tolist() == [1, 2, 3, 4, 5, 6]
 
 
+def test_a_joint_on_which_a_clip_is_centred_is_drawn() -> None:
+    skeleton = load_layout("ntu25")
+    clip = standing(skeleton)
+    joints = clip.tracks[0].joints.copy()
+    joints -= joints[:1, 1:2]  # as the cleaning of NTU RGB+D does
+    centred = replace(clip, tracks=(Track(joints),))
+    assert not joints[0, 1].any()
+    assert not np.isnan(make_scene(centred, skeleton).points).any()
+    joints[0, 7] = 0  # a hand that was lost is far from there, and so is then the joint
+    missing = np.isnan(make_scene(centred, skeleton).points[0, 0]).any(axis=-1)
+    assert np.flatnonzero(missing).tolist() == [1, 7]
+    lost = clip.tracks[0].joints.copy() + 3
+    lost[0, 7] = 0
+    missing = np.isnan(make_scene(replace(clip, tracks=(Track(lost),)), skeleton).points[0, 0])
+    assert np.flatnonzero(missing.any(axis=-1)).tolist() == [7]
+
+
 def test_image_coordinates_keep_the_proportions_of_the_video() -> None:
     skeleton = load_layout("openpose18")
     clip = standing(skeleton)

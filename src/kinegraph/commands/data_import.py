@@ -131,10 +131,11 @@ def _import(arguments: Arguments, shard: tuple[int, int] | None) -> None:
     if report.missing:
         remark(f"{report.missing} recordings are on the published list of those to leave out")
     if report.empty_classes:
-        remark(f"no clip shows: {', '.join(report.empty_classes)} (labels count from 0)")
+        remark(f"no clip shows: {_some(report.empty_classes)}")
     which = f" (shard {arguments.shard})" if shard else ""
     say(
-        f"{report.clips} clips of {store.num_classes} classes, layout {store.skeleton.name},"
+        f"{report.clips} clip{'s' * (report.clips != 1)} of {store.num_classes} classes,"
+        f" layout {store.skeleton.name},"
         f" in {report.store}{which} ({report.seconds:.1f} s)"
     )
     if store.default_split:
@@ -199,3 +200,9 @@ def _options(arguments: Arguments) -> Options:
         matching=arguments.matching or None,
         part=arguments.part,
     )
+
+
+def _some(names: Sequence[str], shown: int = 8) -> str:
+    """Name the first few of a list, and say how many more there are."""
+    more = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {more} more" if more > 0 else "")

@@ -20,6 +20,7 @@ Floats = NDArray[np.float64]
 IMAGE_SIZE = (340.0, 256.0)
 UNIT_LABELS = {"metre": "m", "pixel": "px", "millimetre": "mm", "centimetre": "cm"}
 MARGIN = 0.06  # white space around the figures, as a share of the larger side
+NEAR = 0.3  # of a body's size: no bone is longer
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,8 @@ def make_scene(
 def gather(clip: Clip, skeleton: Skeleton) -> tuple[Floats, NDArray[np.bool_]]:
     """Return positions (M, T, V, 2 or 3) of all tracks, and (M, T, V) whether a joint was seen.
 
-    Not seen are joints outside their track, with all coordinates zero, or with a score of zero.
+    Not seen are joints outside their track, with all coordinates zero, or with a score of zero. A
+    joint on which the clip is centred lies at zero, too: it is seen if a neighbour is near.
     """
     axes = skeleton.coordinates.axes
     where = [channel for channel, axis in enumerate(axes) if axis != "score"]
@@ -116,7 +118,20 @@ def gather(clip: Clip, skeleton: Skeleton) -> tuple[Floats, NDArray[np.bool_]]:
         seen[row, span] = np.any(block[..., where] != 0, axis=-1)
         if "score" in axes:
             seen[row, span] &= block[..., axes.index("score")] > 0
+        else:
+            seen[row, span] |= _centred(positions[row, span], seen[row, span], skeleton)
     return positions, seen
+
+
+def _centred(positions: Floats, seen: NDArray[np.bool_], skeleton: Skeleton) -> NDArray[np.bool_]:
+    """Return (T, V) whether a joint is the only one at zero in its frame, beside another one."""
+    alone: NDArray[np.bool_] = ~seen & (seen.sum(axis=1, keepdims=True) == seen.shape[1] - 1)
+    if not alone.any():
+        return alone
+    away = np.where(seen, np.linalg.norm(positions, axis=-1), np.inf)  # (T, V)
+    size = np.ptp(positions, axis=1).max(axis=-1)  # (T,)
+    near = np.stack([away[:, row == 1].min(axis=1) for row in skeleton.hops], axis=1)  # (T, V)
+    return np.asarray(alone & (near < NEAR * size[:, None]))
 
 
 def project(
