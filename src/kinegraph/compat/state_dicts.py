@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from kinegraph.compat.rules import OWN, RULES, UNUSED, Rule
 from kinegraph.errors import CheckpointError, unknown
 
 StateDict = dict[str, Tensor]
+Value = TypeVar("Value")
 
 _COUNTER = ".num_batches_tracked"
 
@@ -41,7 +43,7 @@ def from_original(
     rules = _rules(family)
     left = {name.rsplit("module.", 1)[-1]: tensor for name, tensor in state.items()}
     left = {name: tensor for name, tensor in left.items() if not name.startswith(tuple(ignore))}
-    left = _today(family, left)
+    left = present_names(family, left)
     unused = UNUSED.get(family, ())
     left = {name: tensor for name, tensor in left.items() if not name.endswith(unused)}
     known = {name for rule in rules for name in rule.theirs}
@@ -115,10 +117,10 @@ def load_original(
     objective.load_state_dict(converted | own, strict=True)
 
 
-def _today(family: str, state: StateDict) -> StateDict:
+def present_names(family: str, state: Mapping[str, Value]) -> dict[str, Value]:
     """Rename the blocks of InfoGCN's first version, which counted them from 2 to 10."""
     if family != "infogcn" or not any(name.startswith("l10.") for name in state):
-        return state
+        return dict(state)
     renamed = {}
     for name, tensor in state.items():
         block = re.fullmatch(r"l(\d+)\.(.+)", name)

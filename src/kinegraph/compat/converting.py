@@ -1,0 +1,249 @@
+"""State dicts of the original programs as checkpoints of ours, and back, losing nothing.
+
+Place in the flow: ``kinegraph convert`` calls this between reading one file and writing another.
+What an original file carries but its test phase never uses lies in the checkpoint under
+``original/``, so that the way back gives the same names, in the same order, with the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kinegraph.compat.original import Taken, cut_head, fill_objective, take_apart
+from kinegraph.compat.rules import RULES
+from kinegraph.compat.state_dicts import StateDict, present_names, to_original
+from kinegraph.compat.systems import SYSTEMS, choose_skeleton, find_system, persons_of
+from kinegraph.errors import CheckpointError
+from kinegraph.recipe import Recipe, parse_recipe
+from kinegraph.registry import Config
+from kinegraph.skeleton import Skeleton
+from kinegraph.training.checkpoint import Checkpoint, make_objective
+
+CARRIED = "original"  # group of tensors that are kept for the way back
+CUT = "cut"  # likewise, rows of a head
+RECORD = "original"  # key of what the checkpoint says of the file it comes from
+PRIOR_SEED = 1  # of what the original never saved; the one that its program starts from
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the user says of a file; None: what the file tells, or the original's default.
+
+    Attributes:
+        layout: Name of the layout of the joints.
+        classes: Names of the classes in label order.
+        persons: M.
+        stream: Stream that was trained on.
+        split: Split of the recordings that was trained on.
+        epoch: Epochs that were trained.
+    """
+
+    layout: str | None = None
+    classes: tuple[str, ...] | None = None
+    persons: int | None = None
+    stream: str = "joint"
+    split: str | None = None
+    epoch: int = 1
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A converted file.
+
+    Attributes:
+        checkpoint: Ours.
+        used: Original names whose numbers the network computes with.
+        carried: Original names that are kept but never computed with.
+        missing: What the file lacks and starts anew, by our names.
+        cut: Rows of the head that no class of the checkpoint has.
+    """
+
+    checkpoint: Checkpoint
+    used: tuple[str, ...]
+    carried: tuple[str, ...]
+    missing: tuple[str, ...]
+    cut: int
+
+
+def convert(system: str | None, state: Mapping[str, Tensor], wishes: Wishes) -> Conversion:
+    """Turn an original state dict into a checkpoint that `kinegraph test` and the others take.
+
+    Raises:
+        CheckpointError: The file does not fit the system or the wishes, or they leave open what
+            it does not tell.
+    """
+    taken = take_apart(system, state)
+    skeleton, persons = choose_skeleton(taken.facts, wishes.layout)
+    persons = persons_of(taken.facts, skeleton, wishes.persons)
+    _check_input(taken, skeleton, persons, wishes)
+    classes = wishes.classes or class_names(skeleton.name, taken.facts.classes)
+    ours, cut = cut_head(taken, len(classes))
+    recipe = make_recipe(taken, skeleton, persons, wishes)
+    with torch.random.fork_rng():
+        torch.manual_seed(PRIOR_SEED)
+        objective = make_objective(recipe, skeleton, len(classes), persons=persons)
+    fill_objective(objective, taken.facts.family, ours)
+    own = {n: t for n, t in objective.state_dict().items() if n not in ours}
+    tensors = {f"model/{name}": tensor for name, tensor in {**ours, **own}.items()}
+    tensors |= {f"{CUT}/{name}": tensor for name, tensor in cut.items()}
+    tensors |= {f"{CARRIED}/{name}": taken.theirs[name] for name in kept_apart(taken)}
+    record = {"system": taken.system, "names": list(taken.names)}
+    checkpoint = Checkpoint(
+        recipe=recipe,
+        skeleton=skeleton,
+        class_names=classes,
+        persons=persons,
+        epoch=wishes.epoch,
+        progress={RECORD: record},
+        tensors=tensors,
+    )
+    return Conversion(
+        checkpoint=checkpoint,
+        used=tuple(name for name in taken.theirs if name not in taken.carried),
+        carried=taken.carried,
+        missing=(*taken.counters, *own),
+        cut=taken.facts.classes - len(classes),
+    )
+
+
+def revert(checkpoint: Checkpoint) -> StateDict:
+    """Turn a checkpoint into a state dict of the original program.
+
+    Args:
+        checkpoint: A converted one, which gives back the very file; or one trained here, by a
+            recipe whose network an original program has.
+
+    Raises:
+        CheckpointError: No original program has such a network.
+    """
+    record: Mapping[str, Any] = checkpoint.progress.get(RECORD) or {}
+    if not record:
+        trained = checkpoint.group("ema") or checkpoint.group("model")
+        return to_original(_family_of(checkpoint.recipe), trained)
+    try:
+        system, names = find_system(record["system"]), list(record["names"])
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"the checkpoint's note of its origin is damaged: {error!r}") from (
+            error
+        )
+    name = _name(checkpoint.recipe.backbone)
+    family = name if name in system.families else system.families[0]
+    ours = checkpoint.group("model")
+    for part, rows in checkpoint.group(CUT).items():
+        ours[part] = torch.cat((ours[part], rows))
+    theirs = to_original(family, ours) | checkpoint.group(CARRIED)
+    plain = {name: str(name).rsplit("module.", 1)[-1] for name in names}
+    now = present_names(family, {name: name for name in plain.values()})
+    then = {old: new for new, old in now.items()}
+    missing = [name for name in names if then[plain[name]] not in theirs]
+    if missing:
+        raise CheckpointError(f"the checkpoint has lost '{missing[0]}' of the file it comes from")
+    return {name: theirs[then[plain[name]]] for name in names}
+
+
+def kept_apart(taken: Taken) -> list[str]:
+    """Return the original names that the way back could not make again from our tensors alone."""
+    back = to_original(taken.facts.family, taken.ours)
+    return [
+        name
+        for name, tensor in taken.theirs.items()
+        if name in taken.carried or not _same(back[name], tensor)
+    ]
+
+
+def _same(left: Tensor, right: Tensor) -> bool:
+    same = left.dtype == right.dtype and left.shape == right.shape
+    return same and torch.equal(left.nan_to_num(), right.nan_to_num())
+
+
+def class_names(layout: str, count: int) -> tuple[str, ...]:
+    """Return the names of the classes of a data set that the originals were trained on.
+
+    Raises:
+        CheckpointError: None of them has so many classes.
+    """
+    from kinegraph.data.formats.nw_ucla import CLASSES
+    from kinegraph.data.formats.processed import ntu_class_names
+
+    if layout in ("ntu25", "ntu_edge") and count in (60, 120):
+        return tuple(ntu_class_names()[:count])
+    if layout == "ucla20" and count == len(CLASSES):
+        return tuple(CLASSES.values())
+    raise CheckpointError(
+        f"the head has {count} classes on layout '{layout}', whose names the file does not tell:"
+        " give --classes FILE (one name per line), a store that has them, ntu60, ntu120 or nw-ucla"
+    )
+
+
+def make_recipe(taken: Taken, skeleton: Skeleton, persons: int, wishes: Wishes) -> Recipe:
+    """Return the recipe by which a converted checkpoint is tested, as the original tests it."""
+    return parse_recipe(
+        {
+            "summary": f"weights of {taken.system}",
+            "stream": wishes.stream,
+            "quirks": "original",
+            "data": {"layout": skeleton.name, "persons": persons, "split": wishes.split},
+            "transforms": {"test": _test_transforms(taken.facts.family, skeleton)},
+            "backbone": dict(taken.facts.backbone),
+            "objective": {"name": SYSTEMS[taken.system].objective},
+            "training": {"epochs": wishes.epoch},
+        },
+        where="recipe of the converted weights",
+    )
+
+
+def _test_transforms(family: str, skeleton: Skeleton) -> list[dict[str, Any]]:
+    """Return what the test phase of an original program does to a clip.
+
+    Source: the programs' own settings for NTU RGB+D, NW-UCLA and Kinetics-skeleton.
+    """
+    if family in ("stgcn", "stgcn-two-stream", "stgcn-v1", "tcn"):
+        return [{"name": "window", "length": 300}]
+    if skeleton.name == "ucla20":
+        return [
+            {"name": "centre", "joint": 1},
+            {"name": "min_max"},
+            {"name": "pick_frames", "length": 52},
+        ]
+    centre: dict[str, Any] = {"name": "centre"}
+    if skeleton.name == "ntu25":
+        centre["joint"] = 1
+    return [centre, {"name": "crop_resize", "length": 64, "proportion": 0.95}]
+
+
+def _check_input(taken: Taken, skeleton: Skeleton, persons: int, wishes: Wishes) -> None:
+    if wishes.persons and persons != wishes.persons:
+        raise CheckpointError(f"the file is made for {persons} people, not {wishes.persons}")
+    channels = skeleton.coordinates.channels
+    if taken.facts.channels != channels:
+        raise CheckpointError(
+            f"the file is made for joints of {taken.facts.channels} numbers, those of layout"
+            f" '{skeleton.name}' have {channels}"
+        )
+
+
+def _family_of(recipe: Recipe) -> str:
+    """Return whose rules the network of a recipe follows, a key of `rules.RULES`."""
+    name, objective = _name(recipe.backbone), _name(recipe.objective)
+    families = {
+        "classify": name,
+        "two-stream": f"{name}-two-stream",
+        "bottleneck": "infogcn" if name == "infogcn" else "",
+        "refine": f"frhead-{name}",
+        "language": "lst" if name == "ctrgcn" else "",
+    }
+    family = families.get(objective, "")
+    if family not in RULES or (name, objective) == ("infogcn", "classify"):
+        raise CheckpointError(
+            f"no original program has the network '{name}' with the objective '{objective}'"
+        )
+    return family
+
+
+def _name(config: Config) -> str:
+    return str(config.name)  # type: ignore[attr-defined]
