@@ -13,6 +13,7 @@ from kinegraph.errors import CheckpointError
 from kinegraph.objectives import (
     BottleneckConfig,
     ClassifyConfig,
+    RefineConfig,
     TwoStreamConfig,
     build_objective,
 )
@@ -20,13 +21,14 @@ from kinegraph.objectives.base import Objective
 from kinegraph.skeleton import load_layout
 
 OBJECTIVES_OF = {"infogcn": BottleneckConfig, "stgcn-two-stream": TwoStreamConfig}
+OBJECTIVES_OF |= {name: RefineConfig for name in RULES if name.startswith("frhead-")}
 every_family = pytest.mark.parametrize("family", RULES)
 
 
 def network(family: str, classes: int = 10, layout: str = "ucla20", **options: object) -> Objective:
     """Build a narrow network with random weights."""
     skeleton = load_layout(layout)
-    backbone = "stgcn" if family == "stgcn-two-stream" else family
+    backbone = "stgcn" if family == "stgcn-two-stream" else family.removeprefix("frhead-")
     config = BACKBONES[backbone].config.model_validate({"width": 8, **options})
     objective = build_objective(
         OBJECTIVES_OF.get(family, ClassifyConfig)(),
@@ -116,10 +118,10 @@ def test_a_missing_tensor_is_named(family: str) -> None:
 def test_an_extra_tensor_is_named_unless_ignored(family: str) -> None:
     objective = network(family)
     theirs = to_original(family, objective.state_dict())
-    more = {**theirs, "ren_low.weight": torch.zeros(3)}
-    with pytest.raises(CheckpointError, match=r"has 'ren_low.weight', which this network"):
+    more = {**theirs, "more_low.weight": torch.zeros(3)}
+    with pytest.raises(CheckpointError, match=r"has 'more_low.weight', which this network"):
         from_original(family, more)
-    assert equal(from_original(family, more, ignore=("ren_",)), saved(family, objective))
+    assert equal(from_original(family, more, ignore=("more_",)), saved(family, objective))
 
 
 def test_parts_that_this_configuration_lacks_are_named() -> None:
@@ -185,3 +187,14 @@ def test_what_originals_never_use_is_left_out(family: str) -> None:
     theirs = to_original(family, objective.state_dict())
     carried = {f"somewhere{ending}": torch.zeros(1) for ending in UNUSED[family]}
     assert equal(from_original(family, theirs | carried), saved(family, objective))
+
+
+@pytest.mark.parametrize("family", [name for name in RULES if name.startswith("frhead-")])
+def test_the_network_in_front_of_fr_heads_heads(family: str) -> None:
+    objective = network(family)
+    theirs = to_original(family, objective.state_dict())
+    plain = network(family.removeprefix("frhead-"))
+    load_original(plain, family.removeprefix("frhead-"), theirs, ignore=("ren_",))
+    x = torch.randn(2, 3, 8, 20, 1)
+    assert torch.equal(plain.eval().logits(x), objective.eval().logits(x))
+    assert sum(name.startswith("ren_") for name in theirs) == 4 * 2 * (2 + 5 + 2)

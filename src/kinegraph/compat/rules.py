@@ -7,7 +7,7 @@ Nothing here touches a tensor: ``state_dicts`` applies the rules.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 CONVOLUTION = ("weight", "bias")
@@ -278,8 +278,40 @@ def _infogcn() -> list[Rule]:
     return rules
 
 
+# The text encoders of LST -> the names of the original's linear layers.
+LST_ENCODERS = ("ViT-B/32", "ViT-B/16", "ViT-L/14", "ViT-L/14@336px", "RN50x16", "RN50x64")
+
+
+def _lst(encoder: str) -> list[Rule]:
+    """Xiang et al., LST: the classes ``model.ctrgcn.Model_lst_4part*``, in `language`."""
+    rules = _tensor("logit_scale", "language.scale") + _ctrgcn()
+    rules += _module(f"linear_head.{encoder}", "language.whole", CONVOLUTION)
+    for number, part in enumerate(("head", "hand", "foot", "hip")):
+        rules += _module(f"part_list.{number}", f"language.parts.{part}", CONVOLUTION)
+    return rules
+
+
+FR_HEAD_STAGES = {"low": "low", "mid": "mid", "high": "high", "fin": "final"}
+
+
+def _frhead(backbone: list[Rule]) -> list[Rule]:
+    """Zhou et al., FR-Head: one of its networks with its heads, in the objective `refine`."""
+    rules = [replace(rule, ours=f"classifier.{rule.ours}") for rule in backbone]
+    for level, stage in FR_HEAD_STAGES.items():
+        for kind, positions in (("spatio", "joints"), ("tempor", "frames")):
+            squeeze, ours = f"ren_{level}.{kind}_squeeze", f"stages.{stage}.over_{positions}"
+            rules += _module(f"{squeeze}.0", f"{ours}.squeeze", ("weight",), "squeeze")
+            rules += _module(f"{squeeze}.0", f"{ours}.squeeze", ("bias",))
+            rules += _module(f"{squeeze}.1", f"{ours}.norm", NORM)
+            projection = f"ren_{level}.{kind}_cl_net.cl_fc"
+            rules += _module(projection, f"{ours}.project", CONVOLUTION)
+    return rules
+
+
 # The backbone's name -> its rules, for the backbone in the objective `classify`; those of InfoGCN
-# are for `bottleneck`, and two-stream ST-GCN is an objective itself.
+# are for `bottleneck`, those of LST for CTR-GCN in `language` (``lst`` with features for the text
+# encoder ViT-B/32, as published), and two-stream ST-GCN is an objective itself. ``frhead-...`` are
+# FR-Head's networks in `refine`.
 RULES: dict[str, tuple[Rule, ...]] = {
     "stgcn": tuple(_stgcn()),
     "stgcn-two-stream": tuple(_two_stream()),
@@ -290,13 +322,22 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "aagcn": tuple(_aagcn()),
     "tcagcn": tuple(_tcagcn()),
     "infogcn": tuple(_infogcn()),
+    "frhead-ctrgcn": tuple(_frhead(_ctrgcn())),
+    "frhead-ctrgcn-baseline": tuple(_frhead(_ctrgcn_baseline())),
+    "frhead-aagcn": tuple(_frhead(_aagcn())),
+    "frhead-tcagcn": tuple(_frhead(_tcagcn())),
+    "lst": tuple(_lst(LST_ENCODERS[0])),
+    **{f"lst {encoder}": tuple(_lst(encoder)) for encoder in LST_ENCODERS[1:]},
 }
 
 # The backbone's name -> endings of original tensors that are carried along but never used.
 UNUSED: dict[str, tuple[str, ...]] = {
-    "tcagcn": (".conv3.weight", ".conv3.bias"),
+    **dict.fromkeys(("tcagcn", "frhead-tcagcn"), (".conv3.weight", ".conv3.bias")),
     "stgcn-v1": tuple(f"person_bn.{entry}" for entry in NORM),
 }
 
 # The backbone's name -> tensors of ours that the original never saved.
-OWN: dict[str, tuple[str, ...]] = {"infogcn": ("prior",)}
+OWN: dict[str, tuple[str, ...]] = {
+    "infogcn": ("prior",),
+    **{name: ("contrast.prototypes",) for name in RULES if name.startswith("frhead-")},
+}
