@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from kinegraph.backbones import BACKBONES, build_backbone
-from kinegraph.compat.rules import OWN, UNUSED
+from kinegraph.compat import state_dicts
+from kinegraph.compat.rules import UNUSED
 from kinegraph.compat.state_dicts import StateDict, from_original, present_names, to_original
 from kinegraph.compat.systems import (
     Facts,
@@ -27,7 +28,6 @@ from kinegraph.errors import CheckpointError
 from kinegraph.objectives import OBJECTIVES, build_objective
 from kinegraph.objectives.base import Objective
 from kinegraph.skeleton import Skeleton, load_layout
-from kinegraph.training.checkpoint import load_weights
 
 NTU_60, NTU_120 = 60, 120
 
@@ -162,8 +162,7 @@ def fill_objective(objective: Objective, family: str, ours: StateDict) -> None:
     Raises:
         CheckpointError: They do not fit.
     """
-    own = {name: objective.state_dict()[name] for name in OWN.get(family, ())}
-    load_weights(objective, {**ours, **own})
+    state_dicts.load_original(objective, family, to_original(family, ours))
 
 
 def cut_head(taken: Taken, num_classes: int) -> tuple[StateDict, StateDict]:

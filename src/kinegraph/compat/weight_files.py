@@ -64,6 +64,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         CheckpointError: It cannot be read, needs code to be run, or holds no state dict.
     """
     try:
+        with path.open("rb") as file:
+            file.read(1)
+    except OSError as error:
+        raise CheckpointError(f"'{path}' cannot be read: {error.strerror or error}") from error
+    try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of storages that old files have
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -77,14 +82,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
                 " torch.save(model.state_dict(), ...)"
             ) from None
         raise CheckpointError(f"'{path}' is no file of PyTorch weights: {reason}") from None
-    except OSError as error:
-        raise CheckpointError(f"'{path}' cannot be read: {error.strerror or error}") from error
     except (
         ArithmeticError,
         AttributeError,
         EOFError,
         LookupError,
         MemoryError,
+        OSError,
         RuntimeError,
         TypeError,
         ValueError,

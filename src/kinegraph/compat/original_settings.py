@@ -1,0 +1,129 @@
+"""What the ``config.yaml`` of an original program says of the weights beside it.
+
+The programs write one into every run folder. It is read as plain YAML and nothing in it is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kinegraph.errors import RecipeError
+from kinegraph.yaml_text import read_yaml
+
+CONFIG = "config.yaml"
+LARGEST = 1 << 20  # bytes of a settings file
+
+# A piece of the graph's or layout's name -> our layout.
+LAYOUTS = {
+    "ntu_rgb_d": "ntu25", "ntu-rgb+d": "ntu25", "ntu_edge": "ntu_edge", "openpose": "openpose18",
+    "ucla": "ucla20",
+}  # fmt: skip
+# A piece of a data path, a feeder's or a data set's name -> our split; the first that occurs.
+SPLITS = {
+    "cset": "xset", "xset": "xset", "cross-set": "xset",
+    "csub": "xsub", "xsub": "xsub", "cross-subject": "xsub", "_cs.": "xsub",
+    "xview": "xview", "cross-view": "xview", "_cv.": "xview",
+    "ucla": "view3",
+}  # fmt: skip
+# Likewise -> the names of the classes.
+CLASS_SETS = {"ntu120": "ntu120", "ntu60": "ntu60"}
+DATA_CASES = {"CS": "xsub", "CV": "xview", "CSub": "xsub", "CSet": "xset"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a settings file tells; None where it says nothing.
+
+    Attributes:
+        layout: Name of the layout.
+        classes: Names of the classes, as ``--classes`` calls them.
+        persons: M.
+        stream: Stream that was trained on.
+        split: Split of the recordings.
+    """
+
+    layout: str | None = None
+    classes: str | None = None
+    persons: int | None = None
+    stream: str | None = None
+    split: str | None = None
+
+
+def read_settings(path: Path) -> Settings:
+    """Read a ``config.yaml`` of an original program.
+
+    Raises:
+        RecipeError: It cannot be read, is no mapping, or says that k = 0.
+    """
+    try:
+        if path.stat().st_size > LARGEST:
+            raise RecipeError(f"settings '{path}' have more than {LARGEST:,} bytes")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise RecipeError(f"settings '{path}' cannot be read: {why}") from error
+    values = read_yaml(text, where=f"settings '{path}'")
+    if not isinstance(values, dict):
+        raise RecipeError(f"settings '{path}' are not a mapping of keys to values")
+    model, feeder = _mapping(values, "model_args"), _mapping(values, "test_feeder_args")
+    feeder = feeder or _mapping(values, "train_feeder_args")
+    graph = f"{model.get('graph', '')} {_mapping(model, 'graph_args').get('layout', '')}"
+    paths = f"{values.get('dataset', '')} {feeder.get('data_path', '')}".lower()
+    data = f"{paths} {values.get('feeder', '')} {values.get('work_dir', '')}".lower()
+    return Settings(
+        layout=_piece(graph, LAYOUTS) or _piece(str(values.get("dataset", "")).lower(), LAYOUTS),
+        classes=_piece(paths, CLASS_SETS),
+        persons=_number(model.get("num_person")),
+        stream=_stream(values, model, feeder, paths, where=path),
+        split=DATA_CASES.get(str(values.get("datacase"))) or _piece(data, SPLITS),
+    )
+
+
+def stream_of(*, k: int | None, bone: bool, motion: bool) -> str:
+    """Return our name of an original program's stream."""
+    base = f"k-mode-{k}" if k is not None else "bone" if bone else "joint"
+    return f"{base}-motion" if motion else base
+
+
+def _stream(
+    values: Mapping[str, Any],
+    model: Mapping[str, Any],
+    feeder: Mapping[str, Any],
+    paths: str,
+    where: Path,
+) -> str | None:
+    k = _number(values.get("k", model.get("k")))
+    if k is None and (index := _number(values.get("modal_idx"))) is not None:
+        k = 8 - index
+    if k is not None and k < 1:
+        raise RecipeError(
+            f"settings '{where}' say k = {k}, which makes every input zero; name the stream that"
+            " was trained on with --stream"
+        )
+    told = k is not None or "bone" in feeder or "data_path" in feeder
+    if not told:
+        return None
+    place = paths.rpartition("/")[2]
+    place = "" if "." in place else place  # NW-UCLA's path is the stream's name, others are files
+    motion = any(map(_true, (feeder.get("vel"), values.get("use_vel")))) or "motion" in place
+    return stream_of(k=k, bone=_true(feeder.get("bone")) or "bone" in place, motion=motion)
+
+
+def _mapping(values: Mapping[str, Any], key: str) -> dict[str, Any]:
+    found = values.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _piece(text: str, table: Mapping[str, str]) -> str | None:
+    return next((ours for piece, ours in table.items() if piece in text), None)
+
+
+def _number(value: Any) -> int | None:
+    return value if type(value) is int else None
+
+
+def _true(value: Any) -> bool:
+    return value is True or str(value).lower() == "true"
