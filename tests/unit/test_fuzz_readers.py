@@ -6,6 +6,7 @@ What the fuzzer itself must notice is tested too: a reader that fails in another
 from __future__ import annotations
 
 import importlib
+import json
 import random
 import time
 import warnings
@@ -24,6 +25,7 @@ from kinegraph.data.formats import FORMATS, Recording, Recordings
 from kinegraph.errors import ClipError, SourceError
 from kinegraph.skeleton import load_layout
 
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 INPUTS = 60  # damaged sources of each format
 
 
@@ -46,6 +48,23 @@ def test_damaged_sources_end_in_typed_errors(
     assert sum(tally.errors.values()) > INPUTS // 4, "hardly any is damaged"
     seen, total = np.sum(list(tally.lines.values()), axis=0)
     assert seen > total // 3
+
+
+def test_the_result_file_has_every_format_and_no_finding() -> None:
+    text = (BENCHMARKS / "results" / "fuzz.json").read_text(encoding="utf-8")
+    settings = json.loads(text)["settings"]
+    assert set(settings["formats"]) == set(FORMATS)
+    assert settings["inputs"] >= 100_000
+    for found in settings["formats"].values():
+        assert found["problems"] == []
+        assert 0.1 < found["accepted"] <= found["past_header"] < 1
+        assert set(found["errors"]) <= {"SourceError", "ClipError", "LayoutError"}
+    readers = {f"kinegraph.data.formats.{name}" for name in ("ntu_text", "pyskl", "kinetics")}
+    assert readers < set(settings["lines"])
+    assert all(settings["lines"][name]["share"] > 0.8 for name in readers)
+    slowest = [row for row in json.loads(text)["results"] if row["unit"] == "s"]
+    assert len(slowest) == len(FORMATS)
+    assert all(max(row["rounds"]) < row["goal"] == 1 for row in slowest)
 
 
 def test_a_seed_gives_the_same_sources_again(fuzzing: SimpleNamespace) -> None:
