@@ -24,6 +24,8 @@ from kinegraph.skeleton import Skeleton, layout_names, load_layout
 
 LAYOUTS = layout_names()
 CLASSES = 5
+# Objectives that compare maps over joints, and a backbone that keeps none.
+REFUSED = {("refine", "tcn"), ("language", "tcn")}
 
 
 def pairwise(*axes: Sequence[Any]) -> list[tuple[Any, ...]]:

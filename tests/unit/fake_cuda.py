@@ -130,10 +130,13 @@ def _there(tensor: Tensor) -> Tensor:
     return nn.Parameter(there) if isinstance(tensor, nn.Parameter) else there
 
 
-def train(network: str, precision: Any, frames: int, width: int) -> dict[str, Any]:
+def train(
+    network: str, precision: Any, frames: int, width: int, method: str = "classify"
+) -> dict[str, Any]:
     """Take two steps and return what was seen in the second."""
     recipe = parse_recipe({
         "backbone": {"name": network, "width": width},
+        "objective": {"name": method},
         "transforms": {"train": [TRANSFORM], "test": [TRANSFORM]},
         "training": {"batch_size": CLIPS, "ema": 0.9, "precision": precision},
         "optim": {"clip_norm": 1.0},
@@ -225,6 +228,6 @@ def forget_constants() -> None:
 if __name__ == "__main__":
     what, *words = sys.argv[1:]
     result = transform(*words) if what == "transform" else train(
-        words[0], words[1], int(words[2]), int(words[3])
+        words[0], words[1], int(words[2]), int(words[3]), *words[4:]
     )  # fmt: skip
     sys.stdout.write(json.dumps(result))

@@ -71,6 +71,14 @@ def test_a_step_asks_the_device_nothing_and_copies_nothing(
     assert found["peak_gib"] < gib
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_a_contrast_asks_the_device_nothing(library: Path, precision: str) -> None:
+    found = follow(library, "train", "ctrgcn", precision, "50", "64", "refine")
+    assert found["mixed"] == []
+    assert found["missing"] == []
+    assert found["types"] == ["torch.float64"]
+
+
 @pytest.mark.parametrize(
     ("layout", "stream"), [("ntu25", "bone-motion"), ("coco17", "k-mode-2-motion")]
 )

@@ -151,7 +151,7 @@ def _check_stages(backbone: Backbone) -> None:
     lacking = [stage for stage in STAGES if stage not in backbone.stage_channels]
     if lacking:
         raise RecipeError(
-            f"objective 'refine' compares maps over joints at the stages {', '.join(STAGES)}, and"
-            f" this backbone ({type(backbone).__name__}) has no {', '.join(lacking)}: choose one"
-            " that keeps the joints apart, such as ctrgcn"
+            "objective 'refine' compares maps over joints at four stages of the backbone, and"
+            f" {type(backbone).__name__} has none of {', '.join(lacking)}: choose one that keeps"
+            " the joints apart, such as ctrgcn"
         )
