@@ -64,6 +64,10 @@ class ScoreError(KinegraphError):
     """Score files cannot be read, or do not speak of the same clips and classes."""
 
 
+class TextError(KinegraphError):
+    """Descriptions of classes, answers about them, or their features cannot be read or do not fit."""
+
+
 class CheckpointError(KinegraphError):
     """A checkpoint cannot be read or does not fit what it is used for."""
 

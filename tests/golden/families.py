@@ -6,7 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import bottleneck, early, frame50, kinetics, networks, ntu, ntu_raw, pyskl, tools, ucla
+from . import (
+    bottleneck,
+    early,
+    frame50,
+    kinetics,
+    language,
+    networks,
+    ntu,
+    ntu_raw,
+    pyskl,
+    refine,
+    tools,
+    ucla,
+)
 from .goldens import Check, Golden
 
 
@@ -51,6 +64,10 @@ def _tcagcn(golden: Golden) -> bool:
     return networks.family_of(golden) == "tcagcn"
 
 
+def _contrast(golden: Golden) -> bool:
+    return "RenovateNet" in str(golden.meta.get("cls"))
+
+
 def _translated(golden: Golden) -> bool:
     return "_translated" in golden.path.name
 
@@ -71,7 +88,12 @@ FAMILIES = (
     Family("CTR-GCN in FR-Head", "frhead_", networks.check_ctrgcn, _ctrgcn),
     Family("AAGCN", "frhead_", networks.check_ctrgcn, _aagcn),
     Family("TCA-GCN", "frhead_", networks.check_ctrgcn, _tcagcn),
+    Family("FR-Head in training", "frhead_train", refine.check_training, _every),
+    Family("contrast of FR-Head", "frhead_", refine.check_contrast, _contrast),
     Family("InfoGCN", "infogcn_", bottleneck.check_infogcn, _every),
+    Family("graphs of LST", "graphs_lst", language.check_graphs, _every),
+    Family("LST", "lst_4part", language.check_lst, _every),
+    Family("losses of LST", "lst_losses", language.check_losses, _every),
     Family("NTU crop and rotation", "data_crop_rot", ntu.check_crop_and_rotation, _every),
     Family("NTU feeder", "data_ntu_feeder", ntu.check_ntu_feeder, _every),
     Family("NTU feeder from raw", "ntu_feeder_", ntu.check_ntu_feeder_from_raw, _every),

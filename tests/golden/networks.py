@@ -198,7 +198,7 @@ def check_ctrgcn(golden: Golden) -> Iterator[Comparison]:
     made = dict(golden.meta["input"])
     sizes = [made[size] for size in "nctvm"]
     yield Comparison("meta input", skeleton_input(*sizes, made["seed"]), 1e-7, x)
-    with _BlockOutputs(objective.backbone) as outputs:
+    with BlockOutputs(objective.backbone) as outputs:
         yield Comparison("logits", objective.logits(x, present(x)), EXACT)
     yield Comparison("after_data_bn", outputs.maps[0], EXACT)
     for number, block in enumerate(outputs.maps[1:], start=1):
@@ -212,7 +212,7 @@ def check_ctrgcn(golden: Golden) -> Iterator[Comparison]:
     yield Comparison("logits_kept", objective.logits(x, present(x)), EXACT)
 
 
-class _BlockOutputs:
+class BlockOutputs:
     """Records what enters the first block and what leaves every block."""
 
     def __init__(self, backbone: nn.Module) -> None:
@@ -220,7 +220,7 @@ class _BlockOutputs:
         self._blocks: Any = backbone.body.blocks
         self._hooks: list[Any] = []
 
-    def __enter__(self) -> _BlockOutputs:
+    def __enter__(self) -> BlockOutputs:
         def before(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
             self.maps.append(arguments[0])
 

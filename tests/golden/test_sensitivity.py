@@ -14,11 +14,14 @@ from kinegraph.backbones import aagcn, ctrgcn, infogcn, stgcn, stgcn_v1, tcagcn,
 from kinegraph.backbones.body import Body
 from kinegraph.data.export import frame50
 from kinegraph.data.formats import kinetics
-from kinegraph.objectives import bottleneck, two_stream
+from kinegraph.objectives import bottleneck, contrast, two_stream
+from kinegraph.objectives import language as objective_language
+from kinegraph.objectives.language_parts import part_lists
+from kinegraph.skeleton import Skeleton
 from kinegraph.transforms import align, augment, normalise, sampling
 from kinegraph.transforms.tracks import FixedTracks
 
-from . import tools
+from . import language, tools
 from .families import FAMILIES, family_of
 from .goldens import SMALL_COPY, Golden, run_check
 
@@ -137,6 +140,72 @@ def wrong_places(patch: Patch) -> None:
         return terms(self, latent, (label + 1) % len(self.prior))
 
     patch.setattr(bottleneck.Bottleneck, "terms", changed)
+
+
+def prototypes_stay(patch: Patch) -> None:
+    patch.setattr(contrast, "KEPT", 1.0)
+
+
+def miss_for_mistake(patch: Patch) -> None:
+    hits = contrast.Contrast.hits
+
+    def changed(self: Any, probability: Tensor, label: Tensor) -> contrast.Hits:
+        right, missed, mistaken = hits(self, probability, label)
+        return contrast.Hits(right, mistaken, missed)
+
+    patch.setattr(contrast.Contrast, "hits", changed)
+
+
+def detach_prototypes(patch: Patch) -> None:
+    """Detach what a batch adds to the prototypes, through which gradients should flow."""
+    move = contrast.Contrast._move
+    patch.setattr(
+        contrast.Contrast, "_move", lambda self, means, there: move(self, means.detach(), there)
+    )
+
+
+def reverse_maps(patch: Patch) -> None:
+    forward = contrast.StageHead.forward
+
+    def changed(self: Any, stage: Tensor, counted: Tensor | None = None) -> Tensor:
+        return forward(self, stage.flip(3), counted)
+
+    patch.setattr(contrast.StageHead, "forward", changed)
+
+
+def other_parts(patch: Patch) -> None:
+    """Take the lists for bones where those for joints are meant."""
+    patch.setattr(language, "part_lists", lambda one, original: part_lists(one, original="bones"))
+
+
+def exchange_parts(patch: Patch) -> None:
+    modules = language.Language.describe
+
+    def changed(self: Any, x: Tensor, present: Tensor | None = None) -> Any:
+        logits, (whole, head, hand, hip, foot) = modules(self, x, present)
+        return logits, [whole, head, hand, foot, hip]
+
+    patch.setattr(language.Language, "describe", changed)
+
+
+def exponential_scale(patch: Patch) -> None:
+    """Look at similarities as exponents, as CLIP does, where the original takes them raw."""
+    contrast = language.Language.contrast
+
+    def changed(self: Any, *inputs: Any) -> Tensor:
+        self.language.scale.data.exp_()
+        return contrast(self, *inputs)
+
+    patch.setattr(language.Language, "contrast", changed)
+
+
+def milder_targets(patch: Patch) -> None:
+    patch.setattr(objective_language, "SHARPNESS", 5.0)
+
+
+def true_trees(patch: Patch) -> None:
+    k_mode = Skeleton.k_mode
+    patch.setattr(Skeleton, "k_mode", lambda self, k, original: k_mode(self, k))
 
 
 def output(change: Callable[..., Tensor]) -> Callable[[Patch], None]:
@@ -269,6 +338,40 @@ BREAKAGES = [
     Breakage("InfoGCN", "no attention", no_frame_attention, ("logits", "z", "mmd", "grad_norms")),
     Breakage("InfoGCN", "wrong place", wrong_places, ("mmd", "total")),
     Breakage("InfoGCN", "joints rolled", ctrgcn_input(roll_joints), ("logits", "z", "l1_first")),
+    Breakage(
+        "FR-Head in training", "prototypes stay", prototypes_stay,
+        ("s1_loss_ren_low", "s1_avgf_ren_low.spatio_cl_net", "s1_total"),
+    ),
+    Breakage(
+        "FR-Head in training", "second person dropped", ctrgcn_input(drop_second_person),
+        ("s0_logits", "s0_loss_ren_fin", "s1_grad_ren_low.spatio_squeeze.1.weight"),
+    ),
+    Breakage(
+        "FR-Head in training", "time reversed", reverse_maps,
+        ("s0_loss_ren_low.tempor_cl_net", "s0_cl"),
+    ),
+    Breakage(
+        "contrast of FR-Head", "missed for mistaken", miss_for_mistake,
+        ("V0_pm1_th0.0_loss0", "V1_pm1_th0.0_loss0", "V2_pm1_th0.0_loss1", "mask_fn", "has_fp"),
+    ),
+    Breakage(
+        "contrast of FR-Head", "detached", detach_prototypes, ("V0_pm1_th0.0_gradfeat1",)
+    ),
+    Breakage(
+        "graphs of LST", "true trees", true_trees,
+        ("ntu_A_outward_binary", "ntu_I_minus_Ak_1", "ucla_I_minus_Ak_1", "ucla_I_minus_Ak_6"),
+    ),
+    Breakage(
+        "LST", "joints rolled", ctrgcn_input(roll_joints), ("logits", "logits_kept", "part_head")
+    ),
+    Breakage("LST", "graph transposed", transpose_ctrgcn, ("logits_kept", "logits")),
+    Breakage("LST", "parts of bones", other_parts, ("part_head", "part_hand", "part_foot")),
+    Breakage("LST", "parts exchanged", exchange_parts, ("part_hip", "part_foot")),
+    Breakage("losses of LST", "scale exponential", exponential_scale, ("te", "total_alpha08")),
+    Breakage(
+        "losses of LST", "milder targets", milder_targets,
+        ("kl_image", "kl_text", "te", "grad_img_part3"),
+    ),
     Breakage("NTU crop and rotation", "corners aligned", align_corners, ("out0", "out2", "out6")),
     Breakage("NTU crop and rotation", "joints rolled", output(roll_joints), ("out1", "out3")),
     Breakage("NTU feeder", "corners aligned", align_corners, ("out_test", "out_train")),

@@ -13,6 +13,7 @@ from kinegraph.errors import CheckpointError
 from kinegraph.objectives import (
     BottleneckConfig,
     ClassifyConfig,
+    LanguageConfig,
     RefineConfig,
     TwoStreamConfig,
     build_objective,
@@ -21,6 +22,7 @@ from kinegraph.objectives.base import Objective
 from kinegraph.skeleton import load_layout
 
 OBJECTIVES_OF = {"infogcn": BottleneckConfig, "stgcn-two-stream": TwoStreamConfig}
+OBJECTIVES_OF |= {name: LanguageConfig for name in RULES if name.startswith("lst")}
 OBJECTIVES_OF |= {name: RefineConfig for name in RULES if name.startswith("frhead-")}
 every_family = pytest.mark.parametrize("family", RULES)
 
@@ -29,6 +31,7 @@ def network(family: str, classes: int = 10, layout: str = "ucla20", **options: o
     """Build a narrow network with random weights."""
     skeleton = load_layout(layout)
     backbone = "stgcn" if family == "stgcn-two-stream" else family.removeprefix("frhead-")
+    backbone = "ctrgcn" if family.startswith("lst") else backbone
     config = BACKBONES[backbone].config.model_validate({"width": 8, **options})
     objective = build_objective(
         OBJECTIVES_OF.get(family, ClassifyConfig)(),

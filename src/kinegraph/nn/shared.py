@@ -31,3 +31,23 @@ class _Sum(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         return ctx.reduce(gradients[0].clone()), None
+
+
+def gather_over_processes(values: Tensor, reduce: Reduce | None, before: int, whole: int) -> Tensor:
+    """Return the rows of all processes below each other; gradients flow back to their owners.
+
+    Args:
+        values: (n, ...) rows of this process; n may differ from process to process, and be 0.
+        reduce: Sums a tensor over all processes; None where there is one.
+        before: How many rows the processes before this one have.
+        whole: N, how many rows all of them have.
+    """
+    if reduce is None:
+        return values
+    after = whole - before - len(values)
+    rows = (
+        values.new_zeros(before, *values.shape[1:]),
+        values,
+        values.new_zeros(after, *values.shape[1:]),
+    )
+    return sum_over_processes(torch.cat(rows), reduce)  # (N, ...)

@@ -58,6 +58,50 @@ class BottleneckConfig(Config):
     """On the feature from which the latent is made."""
 
 
+class LanguageConfig(Config):
+    """LST: cross-entropy, and contrast of the body and its parts with texts about the action."""
+
+    name: Literal["language"] = "language"
+    texts: str = "ntu120"
+    """Text features: `ntu120`, `nw-ucla`, `pku-mmd`, or a file made by `kinegraph text encode`; of
+    more classes than there are, the first ones (NTU RGB+D 60)."""
+    weight: float = Field(0.8, ge=0)
+    """Weight of the contrast (alpha)."""
+    original_parts: Literal["joints", "bones"] = "joints"
+    """Which of the original's two lists of joints makes the parts with `quirks: original`."""
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Share of the target that is spread over all classes."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """On the pooled feature, before the head."""
+
+
+class RefineConfig(Config):
+    """FR-Head: a contrast on every stage of the network, in training alone."""
+
+    name: Literal["refine"] = "refine"
+    version: Literal["V0", "V1", "V2", "NO FN", "NO FP", "NO FN & FP"] = "V0"
+    """Which clips are pushed away from confusions: all, the rightly classified ones, or whole
+    classes; and V1 without missed clips, mistaken ones, or both."""
+    weight: float = Field(0.1, ge=0)
+    """Weight of the contrast beside the cross-entropy."""
+    level_weights: tuple[float, float, float, float] = (0.1, 0.2, 0.5, 1.0)
+    """Weights of the stages low, mid, high and final in the contrast."""
+    start_epoch: int = Field(0, ge=0)
+    """Epoch, counted from 0, from which the contrast has a part in the loss."""
+    threshold: float = Field(0.0, ge=0, lt=1)
+    """A right answer of no more than this probability moves no prototype."""
+    weigh_by_probability: bool = True
+    """Confusions weigh as much as the own class is improbable."""
+    frames: int = Field(64, ge=1)
+    """Frames that the heads over time are made for; other clips are resampled there."""
+    width: int = Field(256, ge=1)
+    """Numbers in a description that is compared."""
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Share of the target that is spread over all classes."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """On the pooled feature, before the head."""
+
+
 def _build_classify(
     config: ClassifyConfig,
     make_backbone: Callable[[], Backbone],
@@ -121,6 +165,57 @@ def _build_bottleneck(
     )
 
 
+def _build_language(
+    config: LanguageConfig,
+    make_backbone: Callable[[], Backbone],
+    num_classes: int,
+    skeleton: Skeleton,
+    original: bool,
+) -> Objective:
+    from kinegraph.objectives.language import Language
+    from kinegraph.objectives.language_parts import part_lists
+    from kinegraph.text.table import load_table
+
+    return Language(
+        make_backbone(),
+        num_classes,
+        table=load_table(config.texts),
+        joints=part_lists(skeleton, original=config.original_parts if original else None),
+        joint_count=skeleton.joint_count,
+        weight=config.weight,
+        label_smoothing=config.label_smoothing,
+        dropout=config.dropout,
+        count_absent=original,
+    )
+
+
+def _build_refine(
+    config: RefineConfig,
+    make_backbone: Callable[[], Backbone],
+    num_classes: int,
+    skeleton: Skeleton,
+    original: bool,
+) -> Objective:
+    from kinegraph.objectives.refine import Refine
+
+    return Refine(
+        make_backbone(),
+        num_classes,
+        skeleton.joint_count,
+        frames=config.frames,
+        width=config.width,
+        weight=config.weight,
+        level_weights=config.level_weights,
+        start_epoch=config.start_epoch,
+        version=config.version,
+        threshold=config.threshold,
+        weigh_by_probability=config.weigh_by_probability,
+        label_smoothing=config.label_smoothing,
+        dropout=config.dropout,
+        count_absent=original,
+    )
+
+
 # build(config, make_backbone, num_classes, skeleton, original) -> an Objective
 OBJECTIVES: dict[str, Component] = {
     "classify": Component(
@@ -135,6 +230,16 @@ OBJECTIVES: dict[str, Component] = {
         summary="InfoGCN's bottleneck: noisy latents, class means at orthogonal places.",
         config=BottleneckConfig,
         build=_build_bottleneck,
+    ),
+    "refine": Component(
+        summary="FR-Head: a contrast on every stage, dropped after training.",
+        config=RefineConfig,
+        build=_build_refine,
+    ),
+    "language": Component(
+        summary="LST: cross-entropy, body and parts contrasted with texts about the action.",
+        config=LanguageConfig,
+        build=_build_language,
     ),
 }
 

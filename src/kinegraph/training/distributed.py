@@ -151,6 +151,8 @@ def prepare(objective: nn.Module, world: World) -> None:
     for name, module in objective.named_modules():
         if isinstance(module, Objective) and hasattr(module, "reduce"):
             vars(module)["reduce"] = world.sum
+            if hasattr(module, "share"):
+                vars(module)["share"] = world
         if not isinstance(module, _BatchNorm):
             continue
         _check_norm(name, module)
