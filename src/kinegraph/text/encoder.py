@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.util
 import json
 from collections.abc import Sequence
@@ -114,10 +115,9 @@ def open_encoder(name: str, device: str = "cpu") -> TextEncoder:
 def _fetch(name: str) -> Path:
     """Return the folder of an encoder of the hub, downloaded if it is not at hand yet."""
     import_transformers()
-    from huggingface_hub import snapshot_download
-
+    hub: Any = importlib.import_module("huggingface_hub")  # comes with it
     try:
-        return Path(snapshot_download(name, allow_patterns=list(FETCHED)))
+        return Path(hub.snapshot_download(name, allow_patterns=list(FETCHED)))
     except Exception as error:  # the hub and the network fail in many ways
         why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise TextError(
@@ -132,7 +132,7 @@ def import_transformers() -> Any:
         TextError: It is not installed.
     """
     try:
-        import transformers
+        transformers: Any = importlib.import_module("transformers")
     except ImportError as error:
         raise TextError(f"text encoders need the package transformers: {INSTALL}") from error
     transformers.utils.logging.disable_progress_bar()
