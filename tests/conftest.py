@@ -6,7 +6,9 @@ Nothing here imports torch for a test that does not: many tests never need it.
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,10 @@ if not Path("/dev/nvidiactl").exists():
 # A property test is the same everywhere: no clock, no database, the same examples every time.
 settings.register_profile("kinegraph", deadline=None, derandomize=True, database=None)
 settings.load_profile("kinegraph")
+
+# A shell that runs tests in the background has Ctrl-C ignored, and processes inherit that.
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = "KINEGRAPH_SHARED"
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from kinegraph.backbones import aagcn, ctrgcn, infogcn, stgcn, stgcn_v1, tcagcn, tcn
 from kinegraph.backbones.body import Body
+from kinegraph.data.cleaning import aligned, denoised, pyskl
 from kinegraph.data.export import frame50
 from kinegraph.data.formats import kinetics
 from kinegraph.objectives import bottleneck, contrast, two_stream
@@ -286,6 +287,25 @@ def stretch_backwards(patch: Patch) -> None:
     patch.setattr(frame50, "stretch", lambda people, frames: stretch(people[:, ::-1], frames))
 
 
+def least_motion_first(patch: Patch) -> None:
+    people_first, by_motion = denoised._people_first, pyskl._by_motion
+    patch.setattr(denoised, "_people_first", lambda bodies: people_first(bodies)[::-1])
+    patch.setattr(pyskl, "_by_motion", lambda *given: by_motion(*given)[::-1])
+
+
+def stay(patch: Patch) -> None:
+    patch.setattr(denoised, "move_to_first_frame", lambda people: people)
+
+
+def do_not_turn(patch: Patch) -> None:
+    patch.setattr(aligned, "align", lambda people: people)
+
+
+def exchange_bodies(patch: Patch) -> None:
+    chosen = ntu_raw.first_two
+    patch.setattr(ntu_raw, "first_two", lambda sightings: chosen(sightings)[::-1])
+
+
 def equal_weights(patch: Patch) -> None:
     patch.setattr(tools, "preset_weights", lambda name, streams: (1.0,) * len(streams))
 
@@ -383,6 +403,12 @@ BREAKAGES = [
         "FR-Head augmentation", "joints rolled", output(roll_joints),
         ("out_random_scale", "out_random_mask", "out_random_rot", "batch_bonevel"),
     ),
+    Breakage("NTU bodies", "least motion first", least_motion_first, ("denoised",)),
+    Breakage("NTU cleaned", "not moved", stay, ("x",)),
+    Breakage("NTU cleaned", "least motion first", least_motion_first, ("x",)),
+    Breakage("NTU aligned", "not turned", do_not_turn, ("x",)),
+    Breakage("NTU for PYSKL", "least motion first", least_motion_first, ("keypoint 0",)),
+    Breakage("readers of text", "bodies exchanged", exchange_bodies, ("ntu",)),
     Breakage("NW-UCLA feeder", "turned backwards", turn_backwards, ("train_joint",)),
     Breakage("NW-UCLA feeder", "joints rolled", output(roll_joints), ("val_joint",)),
     Breakage("NW-UCLA from files", "time reversed", output(reverse_time), ("test_joint",)),
