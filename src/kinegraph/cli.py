@@ -64,6 +64,7 @@ VERBS: dict[str, Verb] = {
     "ensemble": Verb("add the scores of several streams", "ensemble"),
     "predict": Verb("recognise the action in recordings", "predict"),
     "convert": Verb("weights of an original program as a checkpoint, and back", "convert"),
+    "translate": Verb("a command line of an original program in ours", "translate"),
     "show": Verb("draw a clip or a layout", "show"),
     "reproduce": Verb("repeat a published result: its runs, its ensemble, a verdict", "reproduce"),
     "bench": Verb("how fast a recipe trains and scores here, and what holds it back", "bench"),

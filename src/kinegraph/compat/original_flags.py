@@ -1,0 +1,208 @@
+"""What the options of the original programs are called here, as tables.
+
+Names are written with underscores, whichever a program has. ``translate`` reads the tables; what an
+option means beyond its value is said there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PROGRAMS = ("infogcn", "frhead", "lst", "ctrgcn", "stgcn", "aimclr")
+
+
+@dataclass(frozen=True)
+class Data:
+    """Recordings that the original programs know.
+
+    Attributes:
+        name: Of the data set, as our presets and orders call it.
+        group: ``ntu``, ``ucla`` or ``kinetics``: what decides about transforms and schedule.
+        split: Our name of the split, or None.
+    """
+
+    name: str
+    group: str
+    split: str | None
+
+
+# A piece of a settings file's path, in lower case -> the recordings; the first that occurs.
+DATA = {
+    "nturgbd120-cross-subject": Data("ntu120", "ntu", "xsub"),
+    "nturgbd120-cross-set": Data("ntu120", "ntu", "xset"),
+    "nturgbd-cross-subject": Data("ntu60", "ntu", "xsub"),
+    "nturgbd-cross-view": Data("ntu60", "ntu", "xview"),
+    "ntu-xsub": Data("ntu60", "ntu", "xsub"),
+    "ntu-xview": Data("ntu60", "ntu", "xview"),
+    "ucla": Data("nw-ucla", "ucla", "view3"),
+    "kinetics": Data("kinetics", "kinetics", None),
+}
+# --dataset of InfoGCN and of the ensembles, in lower case -> likewise; --datacase may follow.
+DATA_SETS = {
+    "ntu120/xset": DATA["nturgbd120-cross-set"],
+    "ntu120/xsub": DATA["nturgbd120-cross-subject"],
+    "ntu120": DATA["nturgbd120-cross-subject"],
+    "ntu/xview": DATA["nturgbd-cross-view"],
+    "ntu/xsub": DATA["nturgbd-cross-subject"],
+    "ntu": DATA["nturgbd-cross-subject"],
+    "nw-ucla": DATA["ucla"],
+}
+DATA_CASES = {"CS": "xsub", "CV": "xview", "CSub": "xsub", "CSet": "xset"}
+
+# Options of our recipes that take the value as it is.
+KEYS = {
+    "batch_size": "training.batch_size",
+    "test_batch_size": "evaluation.batch_size",
+    "base_lr": "optim.lr",
+    "step": "schedule.steps",
+    "num_epoch": "training.epochs",
+    "weight_decay": "optim.weight_decay",
+    "nesterov": "optim.nesterov",
+    "optimizer": "optim.name",
+    "warm_up_epoch": "schedule.warmup",
+    "lr_decay_rate": "schedule.factor",
+    "seed": "seed",
+    "eval_interval": "evaluation.every",
+}
+OWN_KEYS = {
+    "infogcn": {
+        "n_heads": "backbone.heads",
+        "lambda_1": "objective.marginal",
+        "lambda_2": "objective.conditional",
+        "z_prior_gain": "objective.gain",
+        "noise_ratio": "objective.noise",
+        "balanced_sampling": "training.balanced",
+    },
+    "frhead": {
+        "w_cl_loss": "objective.weight",
+        "w_multi_cl_loss": "objective.level_weights",
+        "cl_version": "objective.version",
+        "pred_threshold": "objective.threshold",
+        "use_p_map": "objective.weigh_by_probability",
+    },
+    "lst": {"loss_alpha": "objective.weight"},
+}
+LISTS = ("schedule.steps", "objective.level_weights")
+
+# Options that say what is always so here, or what is needed nowhere: why they are left out.
+NEEDLESS = {
+    "num_worker": "recordings lie in memory, there are no worker processes",
+    "num_class": "the store tells the number of classes",
+    "save_score": "scores are always saved",
+    "save_epoch": "the last and the selected epoch are always saved",
+    "save_interval": "the last and the selected epoch are always saved",
+    "save_model": "the last and the selected epoch are always saved",
+    "save_z": "the places of the classes are saved with the weights",
+    "log_interval": "progress is always shown",
+    "print_log": "progress is always shown",
+    "show_topk": "top-1, top-5 and the mean over classes are always shown",
+    "use_tensorboard": "a log for TensorBoard is always written",
+    "start_epoch": "kinegraph train --resume RUN goes on where a run stopped",
+    "te_lr_ratio": "it has no effect in the original",
+    "use_gpu": "a GPU is used if there is one",
+    "topk": "top-1, top-5 and the mean over classes are always shown",
+}
+# Options that `translate` looks at itself.
+HANDLED = (
+    "config", "work_dir", "phase", "weights", "device", "model", "dataset", "datasets", "datacase",
+    "half", "modal_idx", "k", "use_vel", "cl_mode", "start_cl_epoch", "joint_dir", "bone_dir",
+    "joint_motion_dir", "bone_motion_dir", "position_ckpts", "motion_ckpts", "alpha", "data_path",
+    "help",
+)  # fmt: skip
+SHORT = {"-c": "config", "-h": "help", "-w": "work_dir"}
+
+# --model, its last part -> our backbone.
+MODELS = {
+    "SAGCN": "infogcn",
+    "infogcn.InfoGCN": "infogcn",
+    "ctrgcn.Model": "ctrgcn",
+    "baseline.Model": "ctrgcn-baseline",
+    "stgcn.Model": "ctrgcn-baseline",
+    "aagcn.Model": "aagcn",
+    "tcagcn.Model": "tcagcn",
+    "ctrgcn.Model_lst_4part": "ctrgcn",
+    "ctrgcn.Model_lst_4part_bone": "ctrgcn",
+    "ctrgcn.Model_lst_4part_ucla": "ctrgcn",
+    "ctrgcn.Model_lst_4part_bone_ucla": "ctrgcn",
+}
+
+_NTU_TRAIN = (
+    "[{name: crop_resize, length: 64, proportion: [0.5, 1.0], minimum: 64},"
+    " {name: rotate, limits: [0.3, 0.3, 0.3]}]"
+)
+_STGCN = {
+    "quirks": "original",
+    "transforms.train": "[{name: window, length: 300}]",
+    "transforms.test": "[{name: window, length: 300}]",
+    "objective.label_smoothing": "0",
+    "optim.lr": "0.1",
+    "optim.weight_decay": "0.0001",
+    "schedule.name": "multi-step",
+    "schedule.warmup": "0",
+}
+_INFOGCN = {
+    "backbone.name": "infogcn",
+    "objective.name": "bottleneck",
+    "optim.weight_decay": "0.0005",
+    "schedule.steps": "[90, 100]",
+    "training.epochs": "110",
+}
+_LST = {
+    "objective.name": "language",
+    "optim.weight_decay": "0.0005",
+    "schedule.steps": "[90, 100]",
+    "training.epochs": "110",
+    "training.batch_size": "200",
+}
+# (program, group) -> the recipe to begin with and what its published settings change.
+RUNS: dict[tuple[str, str], tuple[str, dict[str, str]]] = {
+    ("infogcn", "ntu"): (
+        "frhead",
+        {**_INFOGCN, "transforms.train": _NTU_TRAIN, "training.batch_size": "64"},
+    ),
+    ("infogcn", "ucla"): ("nw-ucla-ctrgcn", _INFOGCN),
+    ("frhead", "ntu"): ("frhead", {"objective.name": "refine"}),
+    ("frhead", "ucla"): ("nw-ucla-ctrgcn", {"objective.name": "refine", "objective.frames": "52"}),
+    ("ctrgcn", "ntu"): (
+        "frhead",
+        {
+            "objective.name": "classify",
+            "transforms.train": _NTU_TRAIN,
+            "training.epochs": "65",
+        },
+    ),
+    ("ctrgcn", "ucla"): ("nw-ucla-ctrgcn", {}),
+    ("lst", "ntu"): ("frhead", {**_LST, "transforms.train": _NTU_TRAIN}),
+    ("lst", "ucla"): (
+        "nw-ucla-ctrgcn",
+        {
+            **_LST,
+            "objective.texts": "nw-ucla",
+            "objective.weight": "1.0",
+            "optim.lr": "0.2",
+            "optim.weight_decay": "0.0004",
+            "training.batch_size": "64",
+        },
+    ),
+    ("stgcn", "ntu"): (
+        "stgcn",
+        {
+            **_STGCN,
+            "backbone.dropout": "0.5",
+            "schedule.steps": "[10, 50]",
+            "training.epochs": "80",
+            "training.batch_size": "64",
+        },
+    ),
+    ("stgcn", "kinetics"): (
+        "stgcn",
+        {
+            **_STGCN,
+            "transforms.train": "[{name: window, length: 150, random: true}, {name: random_move}]",
+            "backbone.dropout": "0",
+            "schedule.steps": "[20, 30, 40, 50]",
+            "training.epochs": "50",
+            "training.batch_size": "256",
+        },
+    ),
+}

@@ -1,0 +1,187 @@
+"""A command line of an original program, taken apart, and what it says of recordings and stream.
+
+Place in the flow: ``translate`` asks; the tables are in ``original_flags``.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from kinegraph.compat.original_flags import (
+    DATA,
+    DATA_CASES,
+    DATA_SETS,
+    HANDLED,
+    KEYS,
+    NEEDLESS,
+    OWN_KEYS,
+    SHORT,
+    Data,
+)
+from kinegraph.compat.original_settings import Settings, read_settings, stream_of
+from kinegraph.errors import RecipeError, nearest, unknown
+
+UNKNOWN = "unknown"  # a line that could be of several programs
+BLANK = "\x00"  # stands for a blank inside a placeholder
+
+
+@dataclass(frozen=True)
+class Line:
+    """A command line, taken apart.
+
+    Attributes:
+        script: Its script without folder and ending, such as ``main``.
+        words: What stands before the first option.
+        flags: Option, with underscores -> values.
+        environment: ``NAME=value`` words in front.
+    """
+
+    script: str
+    words: tuple[str, ...]
+    flags: dict[str, tuple[str, ...]]
+    environment: tuple[str, ...] = ()
+
+    def one(self, flag: str, default: str = "") -> str:
+        """Return the value of an option."""
+        return " ".join(self.flags.get(flag, (default,)))
+
+    def true(self, flag: str) -> bool:
+        """Whether an option is set."""
+        return flag in self.flags and self.one(flag).lower() in ("", "true", "1", "yes")
+
+
+def take_apart(text: str) -> Line:
+    """Split a command line into environment, script, words and options.
+
+    Raises:
+        RecipeError: It has no script, or its quotes do not match.
+    """
+    # A placeholder such as <path to weights> is one word, blanks and all.
+    text = re.sub(r"<[^<>]*>", lambda found: found[0].replace(" ", BLANK), text.strip())
+    try:
+        words = shlex.split(text.removeprefix("$ ").replace("\\\n", " "))
+        words = [word.replace(BLANK, " ") for word in words]
+    except ValueError as error:
+        raise RecipeError(f"the command line cannot be read: {error}") from error
+    environment = []
+    while words and re.fullmatch(r"[A-Za-z_]\w*=.*", words[0]):
+        environment.append(words.pop(0))
+    while words and re.fullmatch(r"(python[\d.]*|bash|sh|torchrun|-u)", words[0]):
+        words.pop(0)
+    if not words:
+        raise RecipeError("the command line names no script, such as main.py or ensemble.py")
+    script = PurePosixPath(words.pop(0)).name.rpartition(".")
+    before, flags = _options(words)
+    return Line(script[0] or script[2], before, flags, tuple(environment))
+
+
+def program_of(line: Line, text: str) -> str:
+    """Return which program a line is of, by what only it has."""
+    if line.words and line.words[0].startswith(("pretrain", "linear_evaluation", "finetune")):
+        return "aimclr"
+    lower = text.lower()
+    marks = (
+        ("infogcn", bool(_INFOGCN_ONLY & line.flags.keys()) or "infogcn" in lower),
+        ("lst", "multipart" in line.script or "_lst_" in lower or "/lst_" in lower),
+        ("frhead", bool(OWN_KEYS["frhead"].keys() & line.flags.keys()) or "cl_mode" in line.flags),
+        ("frhead", "fr-head" in lower or "rand_scale" in lower),
+        ("stgcn", "st-gcn" in lower or "st_gcn" in lower),
+        ("ctrgcn", any(piece in lower for piece in ("nturgbd", "ucla", "_dir", "-dir"))),
+    )
+    return next((program for program, yes in marks if yes), UNKNOWN)
+
+
+_INFOGCN_ONLY = {*OWN_KEYS["infogcn"], "modal_idx", "datacase", "position_ckpts", "motion_ckpts"}
+
+
+def _options(words: Sequence[str]) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
+    before: list[str] = []
+    flags: dict[str, list[str]] = {}
+    values = before
+    for word in words:
+        if word in SHORT:
+            values = flags.setdefault(SHORT[word], [])
+        elif word.startswith("--"):
+            name, sign, value = word.removeprefix("--").partition("=")
+            values = flags[name.replace("-", "_")] = [value] if sign else []
+        else:
+            values.append(word)
+    return tuple(before), {name: tuple(found) for name, found in flags.items()}
+
+
+def refuse_unknown(line: Line, program: str) -> None:
+    """Raise RecipeError, naming them, if a line has options that its program has not."""
+    own = OWN_KEYS.get(program, {})
+    known = (*KEYS, *own, *NEEDLESS, *HANDLED)
+    strange = [flag for flag in line.flags if flag not in known]
+    if strange:
+        named = ", ".join(f"--{flag}" for flag in strange)
+        whose = "these programs" if program == UNKNOWN else program
+        raise RecipeError(
+            f"{named}: no option of {whose} that is known here{nearest(strange[0], known)}"
+        )
+
+
+def settings_of(line: Line) -> Settings:
+    """Return what the settings file says that a line names, if it is there."""
+    config = Path(line.one("config"))
+    return read_settings(config) if config.suffix and config.is_file() else Settings()
+
+
+def data_of(line: Line, settings: Settings) -> Data | None:
+    """Return the recordings that a line names, by --dataset or its settings file."""
+    named = line.one("dataset", line.one("datasets")).lower()
+    if named:
+        if named not in DATA_SETS:
+            raise RecipeError(unknown("--dataset", named, DATA_SETS))
+        data = DATA_SETS[named]
+        case = line.one("datacase")
+        if case and case not in DATA_CASES:
+            raise RecipeError(unknown("--datacase", case, DATA_CASES))
+        return Data(data.name, data.group, DATA_CASES[case]) if case else data
+    config = line.one("config").lower()
+    found = next((data for piece, data in DATA.items() if piece in config), None)
+    if found or settings.split is None:
+        return found
+    return Data("nw-ucla", "ucla", "view3") if settings.split == "view3" else Data(
+        settings.classes or "ntu60", "ntu", settings.split
+    )  # fmt: skip
+
+
+def stream_in(line: Line, program: str, data: Data, settings: Settings) -> tuple[str, list[str]]:
+    """Return our name of the stream, and what was assumed."""
+    if settings.stream and not {"k", "modal_idx"} & line.flags.keys():
+        return settings.stream, []
+    name = PurePosixPath(line.one("config").lower()).stem
+    bone = "bone" in name or "_bone" in line.one("model")
+    motion = line.true("use_vel") or "vel" in name or "motion" in name
+    if program not in ("infogcn", "lst"):
+        return stream_of(k=None, bone=bone, motion=motion), []
+    k, notes = _k(line, program), []
+    if k is None and program == "lst":
+        k = 1 if bone else 6 if data.group == "ucla" else 8
+    if k is None:
+        k = 8
+        notes.append("without --k the original makes every input zero (k = 0); joints are assumed")
+    return stream_of(k=k, bone=False, motion=motion), notes
+
+
+def _k(line: Line, program: str) -> int | None:
+    """Return k, the distance to the ancestor that is subtracted; ``--modal_idx i`` is 8 - i."""
+    for flag in ("k", "modal_idx"):
+        text = line.one(flag)
+        if not text:
+            continue
+        if not re.fullmatch(r"\d{1,2}", text):
+            raise RecipeError(f"--{flag} {text}: expected a whole number")
+        k = 8 - int(text) if flag == "modal_idx" else int(text)
+        if k < 1:
+            if program == "lst" and k == 0:
+                return 8  # there, k = 0 is the joints themselves
+            raise RecipeError(f"--{flag} {text} means k = {k}, which makes every input zero")
+        return k
+    return None

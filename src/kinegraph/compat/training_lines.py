@@ -1,0 +1,114 @@
+"""Training commands of the original programs as `kinegraph train`.
+
+Place in the flow: ``translate`` hands over a line that trains and gets a translation.
+"""
+
+from __future__ import annotations
+
+from kinegraph.compat.original_flags import KEYS, LISTS, MODELS, NEEDLESS, OWN_KEYS, RUNS, Data
+from kinegraph.compat.original_lines import Line, data_of, settings_of, stream_in
+from kinegraph.errors import RecipeError, unknown
+
+STORE = "STORE"  # stands for the user's store
+CLEANING = {"infogcn": " --cleaning aligned", "stgcn": " --cleaning stgcn"}  # of NTU's bodies
+
+
+def training_words(line: Line, program: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the words of our command, and notes.
+
+    Raises:
+        RecipeError: The line does not tell its recordings, or makes no sense.
+    """
+    settings = settings_of(line)
+    data = data_of(line, settings)
+    if data is None or (program, data.group) not in RUNS:
+        raise RecipeError(
+            "the command does not tell which recordings it trains on: name a settings file such as"
+            " config/nturgbd-cross-subject/default.yaml, or --dataset"
+        )
+    recipe, published = RUNS[program, data.group]
+    values = dict(published)
+    stream, notes = stream_in(line, program, data, settings)
+    if data.group != "kinetics":  # whose clips are divided by the parts that they came in
+        values["data.split"] = data.split or ""
+    if data.group == "kinetics":
+        values["data.layout"] = "openpose18"
+    values["stream"] = stream
+    _model(line, program, values)
+    notes += _contrast(line, program, values)
+    notes += _plain_options(line, program, values)
+    words = ["kinegraph", "train", recipe, "--data.store", STORE]
+    # A component is named first; its values follow.
+    for key in sorted(values, key=lambda key: not key.endswith(".name")):
+        words += [f"--{key}", values[key]]
+    if "weights" in line.flags:
+        notes.append("--weights: kinegraph train begins anew; there is no fine-tuning yet")
+    return tuple(words + _place(line)), (_import_note(data, program), *notes)
+
+
+def _model(line: Line, program: str, values: dict[str, str]) -> None:
+    model = line.one("model")
+    if not model:
+        return
+    name = model.removeprefix("model.")
+    if name not in MODELS:
+        raise RecipeError(unknown("--model", model, (f"model.{known}" for known in MODELS)))
+    if MODELS[name] != "ctrgcn":
+        values["backbone.name"] = MODELS[name]
+    if program == "lst" and "_bone" in name:
+        values["objective.original_parts"] = "bones"
+
+
+def _contrast(line: Line, program: str, values: dict[str, str]) -> list[str]:
+    """Translate what switches FR-Head's contrast on, and its settings file's augmentation."""
+    if program != "frhead":
+        return []
+    mode = line.one("cl_mode")
+    if mode not in ("", "ST-Multi-Level", "None"):
+        raise RecipeError(f"--cl-mode {mode}: the only one is ST-Multi-Level")
+    if mode != "ST-Multi-Level":
+        for key in [key for key in values if key.startswith("objective.")]:
+            del values[key]
+        values["objective.name"] = "classify"
+    elif "start_cl_epoch" in line.flags:  # theirs is the last epoch without
+        values["objective.start_epoch"] = str(int(line.one("start_cl_epoch")) + 1)
+    if "rand_scale" in line.one("config"):
+        values.setdefault("training.epochs", "65")
+    return [] if mode else ["without --cl-mode there is no contrast: plain classification"]
+
+
+def _plain_options(line: Line, program: str, values: dict[str, str]) -> list[str]:
+    """Translate options that keep their value; return why others are left out."""
+    keys = KEYS | OWN_KEYS.get(program, {})
+    notes = []
+    for flag, found in line.flags.items():
+        if flag in keys:
+            key = keys[flag]
+            text = f"[{', '.join(found)}]" if key in LISTS else " ".join(found)
+            values[key] = text.lower() if key in ("optim.name",) or text in _TRUTHS else text
+        elif flag in NEEDLESS:
+            notes.append(f"--{flag}: {NEEDLESS[flag]}")
+    if "half" in line.flags:
+        if line.true("half"):
+            notes.append("--half: arithmetic is chosen by the device (training.precision auto)")
+        else:
+            values["training.precision"] = "fp32"
+    return notes
+
+
+_TRUTHS = ("True", "False")
+
+
+def _place(line: Line) -> list[str]:
+    words = []
+    if "work_dir" in line.flags:
+        words += ["--out", line.one("work_dir")]
+    if "device" in line.flags:
+        words += ["--device", *line.flags["device"]]
+    return words
+
+
+def _import_note(data: Data, program: str) -> str:
+    cleaning = CLEANING.get(program, "") if data.group == "ntu" else ""
+    words = f"kinegraph data import {data.name} SOURCE{cleaning} --out {STORE}"
+    return f"{STORE} is made by: {words}"
