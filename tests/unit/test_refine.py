@@ -20,6 +20,7 @@ from kinegraph.objectives.contrast import KEPT, Contrast, StageHead, resample
 from kinegraph.objectives.refine import Refine
 from kinegraph.recipe import parse_recipe
 from kinegraph.skeleton import load_layout
+from kinegraph.training.checkpoint import Checkpoint, load_checkpoint
 from kinegraph.training.loop import Training
 from kinegraph.training.run_folder import RunFolder
 from kinegraph.training.setup import open_data
@@ -191,7 +192,7 @@ def test_the_contrast_sets_in_at_its_epoch() -> None:
 @pytest.fixture
 def training(
     tmp_path: Path, make_store: Callable[..., Path], tiny_recipe: Callable[..., dict[str, Any]]
-) -> Callable[[str], Training]:
+) -> Callable[..., Training]:
     recipe = parse_recipe(
         tiny_recipe(
             objective={"name": "refine", "width": 34, "start_epoch": 1, "frames": 6},
@@ -199,13 +200,15 @@ def training(
         )
     )
 
-    def make(name: str) -> Training:
-        return Training(recipe, open_data(recipe), RunFolder(tmp_path / name), torch.device("cpu"))
+    def make(name: str, resume: Checkpoint | None = None) -> Training:
+        run = RunFolder(tmp_path / name)
+        run.last.parent.mkdir(parents=True)
+        return Training(recipe, open_data(recipe), run, torch.device("cpu"), resume)
 
     return make
 
 
-def test_the_loop_tells_the_epoch(training: Callable[[str], Training]) -> None:
+def test_the_loop_tells_the_epoch(training: Callable[..., Training]) -> None:
     run = training("run")
     rows = []
     run._finish_epoch = rows.append  # type: ignore[method-assign]
@@ -215,6 +218,19 @@ def test_the_loop_tells_the_epoch(training: Callable[[str], Training]) -> None:
         run.sums, run.progress.batches = {}, 0
     assert rows[0]["loss"] == rows[0]["classification"]
     assert rows[1]["loss"] > rows[1]["classification"]
+
+
+def test_prototypes_are_saved_and_go_on(training: Callable[..., Training]) -> None:
+    first = training("run")
+    first._finish_epoch(first._train_epoch())
+    saved = load_checkpoint(first.run.last)
+    assert saved.group("model")["contrast.prototypes"].shape == (8, 2, 34)
+    again = training("again", saved)
+    rows = [run._train_epoch() for run in (first, again)]
+    assert [row.pop("seconds") for row in rows]
+    assert rows[0] == rows[1]
+    left, right = (run.state.objective.state_dict() for run in (first, again))
+    assert all(torch.equal(value, right[name]) for name, value in left.items())
 
 
 @pytest.mark.parametrize(
