@@ -297,3 +297,26 @@ def test_published_mmaction2_scores(
     assert found["notes"] == [
         "the files number their clips and were paired by these numbers; their labels agree"
     ]
+
+
+@pytest.mark.parametrize("name", ["epoch1_test_score.pkl", "files/best_score.pkl"])
+def test_run_folders_of_the_original_programs(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--joint-dir FOLDER` of theirs is FOLDER here."""
+    order = tmp_path / "order.txt"
+    order.write_text("\n".join(stream(0, "").names.tolist()))
+    folders = []
+    for seed in range(2):
+        table = stream(seed, "joint")
+        path = tmp_path / f"run{seed}" / name
+        path.parent.mkdir(parents=True)
+        path.write_bytes(pickle.dumps({f"test_{i}": row for i, row in enumerate(table.logits)}))
+        folders.append(str(tmp_path / f"run{seed}"))
+    out = tmp_path / "sum.npz"
+    assert main(["ensemble", *folders, "--order", str(order), "--out", str(out)]) == 0
+    expected = stream(0, "").logits + stream(1, "").logits
+    np.testing.assert_allclose(load_scores(out).logits, expected, atol=1e-6)
+    capsys.readouterr()
+    (tmp_path / "run0" / name).unlink()
+    assert "run first: kinegraph test" in complaint(capsys, *folders, "--order", str(order))

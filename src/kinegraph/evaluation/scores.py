@@ -27,6 +27,8 @@ from kinegraph.pickles import read_pickle
 UNKNOWN_LABEL = -1
 FORMAT_VERSION = 1
 MAX_ARCHIVE_BYTES = 1 << 30
+# Where CTR-GCN, FR-Head and LST, InfoGCN, and ST-GCN leave their scores in a run folder.
+OTHERS = ("epoch1_test_score.pkl", "best_score.pkl", "files/best_score.pkl", "test_result.pkl")
 POSITION = re.compile(r"#\d+")  # stands for a clip that a file numbers instead of naming it
 
 
@@ -156,7 +158,8 @@ def load_scores(
     """Load a score file or the scores of a run folder.
 
     Args:
-        path: One of our ``.npz`` files, a run folder, or a pickle of another program.
+        path: One of our ``.npz`` files, a run folder, or a pickle of another program or the run
+            folder that it lies in.
         order: Clip names for pickles that number their clips, see `read_order`.
         split: Which scores of a run folder; by default its only ones, or ``test``.
 
@@ -165,7 +168,10 @@ def load_scores(
     """
     path = Path(path)
     if path.is_dir():
-        return _read_archive(_run_scores(path, split))
+        theirs = _scores_of_others(path)
+        if theirs is None:
+            return _read_archive(_run_scores(path, split))
+        path = theirs
     try:
         with path.open("rb") as file:
             start = file.read(4)
@@ -207,6 +213,13 @@ def read_order(path: str | Path) -> tuple[str, ...]:
     if twice:
         raise ScoreError(f"order file '{path}' names clips twice: {few(twice)}")
     return names
+
+
+def _scores_of_others(folder: Path) -> Path | None:
+    """Return the score file in a run folder of an original program; None for one of ours."""
+    if (folder / "recipe.yaml").is_file() or (folder / "scores").is_dir():
+        return None
+    return next((folder / name for name in OTHERS if (folder / name).is_file()), None)
 
 
 def _run_scores(run: Path, split: str | None) -> Path:
