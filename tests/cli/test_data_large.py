@@ -13,7 +13,7 @@ import pytest
 
 from kinegraph.cli import main
 from kinegraph.data import importing
-from kinegraph.data.parts import work_folder
+from kinegraph.data.importing.parts import work_folder
 from kinegraph.data.store import open_store
 
 COUNT = 30

@@ -9,9 +9,9 @@ import pytest
 
 from kinegraph.data.cleaning import CLEANINGS
 from kinegraph.data.export import EXPORTS
+from kinegraph.data.fetching.sources import load_sources
 from kinegraph.data.formats import FORMATS
 from kinegraph.data.importing import import_data
-from kinegraph.data.sources import load_sources
 from kinegraph.data.splits import split_rows
 from kinegraph.data.store import open_store
 

@@ -15,8 +15,8 @@ import pytest
 
 from kinegraph.arguments import parse
 from kinegraph.cli import VERBS, find_verb, main
+from kinegraph.data.fetching.sources import DataSource, load_sources
 from kinegraph.data.formats import FORMATS, Options
-from kinegraph.data.sources import DataSource, load_sources
 
 from .site import Site
 

@@ -19,9 +19,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kinegraph.data import download, fetching
-from kinegraph.data.download import Version, check_address
-from kinegraph.data.fetching import Fetched, Patience, fetch_file
+from kinegraph.data import fetching
+from kinegraph.data.fetching import Fetched, Patience, download, fetch_file
+from kinegraph.data.fetching.download import Version, check_address
 from kinegraph.errors import FetchError, OutputError
 
 from .conftest import archive

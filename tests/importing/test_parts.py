@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from kinegraph.data import importing
 from kinegraph.data.formats import FORMATS, Options
 from kinegraph.data.importing import import_data
+from kinegraph.data.importing.parts import Span, Workspace, work_folder
 from kinegraph.data.merging import merge_stores
-from kinegraph.data.parts import Span, Workspace, work_folder
 from kinegraph.data.store import open_store
 from kinegraph.errors import OutputError, SourceError
 

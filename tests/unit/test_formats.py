@@ -185,7 +185,9 @@ def test_sources_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"' holds no file that ends in '\.json'$"):
         clips(tmp_path, format_name="nw-ucla")
     (tmp_path / "a.txt").write_text("hello")
-    with pytest.raises(SourceError, match=r"read: ntu60 .*nw-ucla, .*arrays \(an \.npz with an array x\)$"):
+    with pytest.raises(
+        SourceError, match=r"read: ntu60 .*nw-ucla, .*arrays \(an \.npz with an array x\)$"
+    ):
         clips(tmp_path / "a.txt")
 
 

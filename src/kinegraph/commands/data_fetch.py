@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from kinegraph.console import remark, say
 from kinegraph.data.fetching import fetch_file
-from kinegraph.data.sources import DataSource, find_source, load_sources
+from kinegraph.data.fetching.sources import DataSource, find_source, load_sources
 from kinegraph.errors import FetchError
 
 

@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from kinegraph.console import meter, remark, say
 from kinegraph.data.formats import FORMATS, Options
 from kinegraph.data.importing import import_data
+from kinegraph.data.importing.parts import work_folder
 from kinegraph.data.inspection import describe_store
-from kinegraph.data.parts import work_folder
 from kinegraph.data.store import open_store
 from kinegraph.errors import SourceError
 

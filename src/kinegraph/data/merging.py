@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kinegraph.data.joining import join_stores
+from kinegraph.data.importing.joining import join_stores
 from kinegraph.data.store import Store, open_store
 from kinegraph.data.store_writer import StoreWriter, create_store
 from kinegraph.errors import StoreError

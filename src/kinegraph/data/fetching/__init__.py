@@ -25,7 +25,15 @@ import orjson
 from pydantic import TypeAdapter
 
 from kinegraph.console import meter, remark
-from kinegraph.data.download import Answer, Changed, Cut, Version, ask, check_address, receive
+from kinegraph.data.fetching.download import (
+    Answer,
+    Changed,
+    Cut,
+    Version,
+    ask,
+    check_address,
+    receive,
+)
 from kinegraph.errors import FetchError, OutputError
 from kinegraph.files import write_text
 

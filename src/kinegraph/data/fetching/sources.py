@@ -81,7 +81,7 @@ class DataSource(BaseModel):
 @cache
 def load_sources() -> dict[str, DataSource]:
     """Return every known data set by name, in the order of the list."""
-    text = files("kinegraph.data").joinpath("sources.toml").read_text("utf-8")
+    text = files("kinegraph.data.fetching").joinpath("sources.toml").read_text("utf-8")
     return {name: DataSource(name=name, **fields) for name, fields in tomllib.loads(text).items()}
 
 

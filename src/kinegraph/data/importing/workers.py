@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from kinegraph.data.parts import Job, Span, write_part
+from kinegraph.data.importing.parts import Job, Span, write_part
 from kinegraph.errors import KinegraphError, SourceError
 
 PLUGINS = "kinegraph_plugin_"  # how `registry.load_plugin` calls the modules of plug-ins

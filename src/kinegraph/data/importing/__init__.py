@@ -1,7 +1,7 @@
 """From a source of recordings to a store; bad recordings are named, or left out when asked for.
 
 ``kinegraph data import`` calls this. A small source is read straight into the store. A large one is
-read in parts (``parts``), by several processes where that helps (``part_workers``), and the parts
+read in parts (``parts``), by several processes where that helps (``workers``), and the parts
 are joined (``joining``): the bytes are the same either way. It knows no file format (``formats``
 do) and no file of a store (``store_writer`` does).
 """
@@ -18,10 +18,10 @@ from typing import Any
 
 from kinegraph.console import Meter, remark
 from kinegraph.data.formats import Options, Recordings, open_recordings
-from kinegraph.data.joining import join_stores
-from kinegraph.data.parts import Job, Span, Workspace, read_into, write_part
-from kinegraph.data.provenance import describe_import, fingerprint
-from kinegraph.data.source_listing import Listing, list_source
+from kinegraph.data.importing.joining import join_stores
+from kinegraph.data.importing.listing import Listing, list_source
+from kinegraph.data.importing.parts import Job, Span, Workspace, read_into, write_part
+from kinegraph.data.importing.provenance import describe_import, fingerprint
 from kinegraph.data.store import open_store
 from kinegraph.data.store_writer import StoreWriter, check_place, create_store
 from kinegraph.errors import SourceError
@@ -184,7 +184,7 @@ def _read_parts(
     with _shown(plan) as shown:
         shown(done)
         if processes > 1 and len(left) > 1:
-            from kinegraph.data.part_workers import read_parts  # small imports do without
+            from kinegraph.data.importing.workers import read_parts  # small imports do without
 
             tasks = [(span, work.path(span)) for span in left]
             for span in read_parts(plan.job, tasks, processes):

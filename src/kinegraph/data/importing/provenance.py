@@ -15,8 +15,8 @@ from typing import Any
 
 from kinegraph import __version__
 from kinegraph.data.formats import Options, Recordings
-from kinegraph.data.parts import Job, Span
-from kinegraph.data.source_listing import Listing, list_source
+from kinegraph.data.importing.listing import Listing, list_source
+from kinegraph.data.importing.parts import Job, Span
 from kinegraph.data.store_writer import FORMAT_VERSION
 
 
