@@ -92,13 +92,17 @@ first batch has paid for itself.
 """
 
 WORDS = ("", "unit", "what", "network", "operation", "compared with", "beside it")
-ORDER = ("cpu", "data", "transforms", "store", "import", "startup")
+ORDER = ("cpu", "data", "transforms", "store", "import", "ntu", "large", "fuzz", "startup")
+SCRIPTS = {"fuzz": "fuzz_readers"}  # others are named after their result
 TITLES = {
     "cpu": "On a CPU",
     "data": "From a store to batches",
     "transforms": "Sampling, augmenting, streams",
     "store": "Opening a store",
     "import": "Importing",
+    "ntu": "Importing NTU RGB+D",
+    "large": "Large data sets",
+    "fuzz": "Readers under damaged files",
     "startup": "Starting",
 }
 
@@ -264,7 +268,7 @@ def growth(document: Document) -> Iterator[str]:
 
 def plain_results(name: str, document: Document) -> Iterator[str]:
     """Yield the lines of any result file."""
-    script = f"benchmarks/bench_{name}.py"
+    script = f"benchmarks/{SCRIPTS.get(name, f'bench_{name}')}.py"
     yield f"## {TITLES.get(name, name.capitalize())}"
     yield ""
     yield f"```bash\npython {script}\n```"
