@@ -89,7 +89,8 @@ def test_a_threshold_that_nobody_reaches_moves_nothing() -> None:
 @pytest.mark.parametrize("weigh_by_probability", [True, False])
 def test_the_loss_is_that_of_the_paper(version: Any, weigh_by_probability: bool) -> None:
     """Clip by clip and class by class, in plain loops."""
-    features, logits, label = some_descriptions()
+    features, logits = torch.randn(2, 12, 5), torch.randn(12, CLASSES)
+    label = torch.arange(12) % CLASSES
     contrast = Contrast(
         2, CLASSES, 5, version=version, weigh_by_probability=weigh_by_probability
     ).eval()  # fmt: skip
