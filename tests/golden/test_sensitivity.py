@@ -22,7 +22,7 @@ from kinegraph.skeleton import Skeleton
 from kinegraph.transforms import align, augment, normalise, sampling
 from kinegraph.transforms.tracks import FixedTracks
 
-from . import language, tools
+from . import language, ntu_raw, tools
 from .families import FAMILIES, family_of
 from .goldens import SMALL_COPY, Golden, run_check
 
