@@ -84,7 +84,7 @@ def to_original(family: str, state: Mapping[str, Tensor]) -> StateDict:
     theirs: StateDict = {}
     for rule in rules:
         if rule.ours in state:
-            theirs.update(zip(rule.theirs, _split(rule, state[rule.ours]), strict=True))
+            theirs.update(_parts(rule, state[rule.ours]))
     return theirs
 
 
@@ -143,7 +143,11 @@ def _absent_parts(rules: Iterable[Rule], state: Mapping[str, Tensor]) -> set[str
 
 
 def _join(rule: Rule, tensors: list[Tensor]) -> Tensor:
+    # Parts of one tensor of ours are equal in shape: on the way back it is cut into equal parts.
+    unlike = rule.join in ("rows", "columns") and len({tensor.shape for tensor in tensors}) > 1
     try:
+        if unlike:
+            raise RuntimeError("parts of different shapes")
         match rule.join:
             case "same" | "shared":
                 return tensors[0]
@@ -158,6 +162,17 @@ def _join(rule: Rule, tensors: list[Tensor]) -> Tensor:
         raise CheckpointError(f"{_some(rule.theirs)} have shapes that do not fit: {shapes}") from (
             error
         )
+
+
+def _parts(rule: Rule, tensor: Tensor) -> StateDict:
+    """Return the original tensors that one of ours is made of, by name."""
+    try:
+        return dict(zip(rule.theirs, _split(rule, tensor), strict=True))
+    except (IndexError, RuntimeError, ValueError) as error:
+        raise CheckpointError(
+            f"'{rule.ours}' has shape {tuple(tensor.shape)}, of which {_some(rule.theirs)} cannot"
+            " be made"
+        ) from error
 
 
 def _split(rule: Rule, tensor: Tensor) -> list[Tensor]:
