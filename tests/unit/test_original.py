@@ -115,9 +115,19 @@ def test_classes_that_nobody_names_are_asked_for() -> None:
 def test_numbers_that_our_tensors_cannot_hold_are_kept_apart() -> None:
     """A counter that differs between the branches of one module is one number here."""
     state = weights("ctrgcn")
-    state["l4.tcn1.branches.2.1.num_batches_tracked"] += 5
+    name = "l4.tcn1.branches.2.1.num_batches_tracked"
+    state[name] = state[name] + 5
     back = revert(convert("ctrgcn", state, Wishes(classes=CLASSES)).checkpoint)
     assert all(torch.equal(back[name], tensor) for name, tensor in state.items())
+
+
+def test_rows_that_moved_from_one_subset_to_another_are_noticed() -> None:
+    state = weights("ctrgcn")
+    first, second = (f"l2.gcn1.convs.{k}.conv3.weight" for k in (0, 1))
+    state[second] = torch.cat((state[first][-1:], state[second]))
+    state[first] = state[first][:-1]
+    with pytest.raises(CheckpointError, match=f"'{first}', '{second}'.*do not fit"):
+        convert("ctrgcn", state, Wishes(classes=CLASSES))
 
 
 @pytest.mark.parametrize("system", ["ctrgcn", "infogcn", "stgcn", "tcn", "stgcn-v1"])

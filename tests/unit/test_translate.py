@@ -154,6 +154,14 @@ def test_infogcn_means_what_it_meant() -> None:
     assert names == ["crop_resize", "rotate"]
 
 
+def test_options_of_the_bottleneck() -> None:
+    line = "python main.py --dataset ntu --k 8 --n_heads 3 --lambda_1 0.002 --lambda_2 0.3"
+    recipe = recipe_of(f"{line} --z_prior_gain 2 --noise_ratio 0.4 --half False")
+    expected = {"marginal": 0.002, "conditional": 0.3, "gain": 2, "noise": 0.4}
+    assert expected.items() <= recipe.objective.model_dump().items()
+    assert recipe.training.precision == "fp32"
+
+
 @pytest.mark.parametrize(
     ("words", "stream"),
     [
