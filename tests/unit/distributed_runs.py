@@ -29,6 +29,7 @@ from torch import nn
 
 from kinegraph.cli import main
 from kinegraph.objectives.bottleneck import Bottleneck
+from kinegraph.objectives.language import Language
 from kinegraph.recipe import load_recipe
 from kinegraph.training import loop
 from kinegraph.training.checkpoint import make_objective
@@ -121,6 +122,8 @@ def differentiate(rank: int, *, folder: Path, recipe: str, size: int) -> int:
                 weight.add_(0.1 * torch.randn_like(weight))
         if isinstance(net, Bottleneck):  # what each process draws is its own
             net.draw = lambda mean, log_variance: mean + 0.1 * log_variance  # type: ignore[method-assign]
+        if isinstance(net, Language):
+            net.language.eval()  # the first name of a class, instead of one that is drawn
         prepare(net, world)
         numbers: dict[str, np.ndarray] = {}
         loader = data.training_loader(("train",), torch.device("cpu"), world)
@@ -222,7 +225,7 @@ def run(folder: Path) -> dict[str, Any]:
         words += ["--json", "--device", "cpu", "--skip-bad", "--batch-size", "4"]
         words += ["--layout", "coco17"]
         results[f"says-{size}"] = command(size, words, says=folder / f"says-{size}.json")
-    for recipe in ("people", "original", "bottleneck", "refine"):
+    for recipe in ("people", "original", "bottleneck", "refine", "language"):
         for size in (1, 2, 3):
             action = partial(differentiate, folder=folder, recipe=recipe, size=size)
             results[f"exactly {recipe}-{size}"] = together(size, action)

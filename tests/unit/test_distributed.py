@@ -131,6 +131,9 @@ def folder(tmp_path: Path, tiny_recipe: Callable[..., dict[str, Any]]) -> Path:
         "refine": tiny_recipe(
             training=training, objective={"name": "refine", "version": "V2", "width": 20}, **common
         ),
+        "language": tiny_recipe(
+            training=training, objective={"name": "language", "weight": 5.0}, **common
+        ),
     }  # fmt: skip
     for name, recipe in recipes.items():
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(recipe))
@@ -174,7 +177,7 @@ def test_several_processes_are_one(folder: Path) -> None:
     assert_same_run(folder / "people-1", folder / "people-3", name="best")
 
     # In float64 nothing is left but rounding.
-    for recipe in ("people", "original", "bottleneck", "refine"):
+    for recipe in ("people", "original", "bottleneck", "refine", "language"):
         one = np.load(folder / f"{recipe}-1.npz")
         largest = max(np.abs(one[key]).max() for key in one.files if "/gradient/" in key)
         assert one.files[-1].startswith("2/"), "three batches"
