@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,9 @@ from kinegraph.compat.state_dicts import to_original
 from kinegraph.compat.systems import SYSTEMS, recognise
 from kinegraph.errors import CheckpointError
 from kinegraph.objectives import OBJECTIVES, build_objective
+from kinegraph.recipe import parse_recipe
 from kinegraph.skeleton import load_layout
+from kinegraph.training.checkpoint import Checkpoint, make_objective
 
 CLASSES = tuple(f"class {i}" for i in range(7))
 
@@ -143,10 +147,6 @@ def test_damaged_shapes_are_errors_of_ours(system: str) -> None:
 
 
 def test_reversing_what_no_original_has_is_refused() -> None:
-    from dataclasses import replace
-
-    from kinegraph.recipe import parse_recipe
-
     done = convert("infogcn", weights("infogcn"), Wishes(classes=CLASSES)).checkpoint
     recipe = parse_recipe({"backbone": {"name": "infogcn"}})
     with pytest.raises(CheckpointError, match="no original program has the network 'infogcn'"):
@@ -154,8 +154,6 @@ def test_reversing_what_no_original_has_is_refused() -> None:
 
 
 def test_reversing_damaged_tensors_is_an_error_of_ours() -> None:
-    from dataclasses import replace
-
     done = convert("ctrgcn", weights("ctrgcn"), Wishes(classes=CLASSES)).checkpoint
     for name in [name for name in done.tensors if "query" in name][::3]:
         tensors = {**done.tensors, name: torch.ones(())}
@@ -165,3 +163,35 @@ def test_reversing_damaged_tensors_is_an_error_of_ours() -> None:
 
 def test_the_systems_follow_rules_that_exist() -> None:
     assert {family for system in SYSTEMS.values() for family in system.families} <= set(RULES)
+
+
+@pytest.mark.parametrize(
+    ("system", "backbone", "objective"),
+    [
+        ("frhead", "ctrgcn", {"name": "refine", "frames": 16}),
+        ("frhead", "aagcn", {"name": "refine", "frames": 16}),
+        ("lst", "ctrgcn", {"name": "language", "texts": "nw-ucla"}),
+        ("stgcn-two-stream", "stgcn", {"name": "two-stream"}),
+        ("infogcn", "infogcn", {"name": "bottleneck"}),
+    ],
+)
+def test_what_is_trained_here_goes_to_the_original_and_comes_back(
+    system: str, backbone: str, objective: dict[str, object]
+) -> None:
+    recipe = parse_recipe(
+        {
+            "backbone": {"name": backbone, "width": 8},
+            "objective": objective,
+            "quirks": "original",
+            "transforms": {"test": [{"name": "pick_frames", "length": 16}]},
+        }
+    )
+    skeleton = load_layout("ucla20")
+    trained = make_objective(recipe, skeleton, len(CLASSES), persons=1).eval()
+    tensors = {f"model/{name}": tensor for name, tensor in trained.state_dict().items()}
+    checkpoint = Checkpoint(recipe, skeleton, CLASSES, 1, epoch=1, tensors=tensors)
+    theirs = revert(checkpoint)
+    assert recognise(theirs) == system
+    network = load_original(system, theirs, skeleton=skeleton, num_classes=7, persons=1)
+    x = torch.randn(2, 3, 16, 20, 1)
+    torch.testing.assert_close(network(x), trained.logits(x))
