@@ -65,7 +65,7 @@ class ScoreError(KinegraphError):
 
 
 class TextError(KinegraphError):
-    """Descriptions of classes, answers about them, or their features cannot be read or do not fit."""
+    """Descriptions of classes, answers about them, or their features cannot be used."""
 
 
 class CheckpointError(KinegraphError):
