@@ -169,6 +169,27 @@ def test_absent_people_have_no_part_in_a_description() -> None:
     assert head(torch.zeros_like(stage), nobody).isfinite().all()
 
 
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+def test_heads_and_contrast_compile_in_one_piece() -> None:
+    """Without a compiler behind: what is traced gives the same numbers, and moves prototypes."""
+    stage = torch.randn(12, 2, 6, 9, 15)
+    logits, label = torch.randn(12, CLASSES), torch.arange(12) % CLASSES
+    losses, prototypes = [], []
+    for compiled in (False, True):
+        torch.manual_seed(1)
+        head, contrast = StageHead(6, 8, 15, 32), Contrast(2, CLASSES, 32)
+
+        def run(head: StageHead = head, contrast: Contrast = contrast) -> Tensor:
+            return contrast(head(stage), logits, label)
+
+        traced = torch.compile(run, backend="aot_eager", fullgraph=True) if compiled else run
+        losses.append(traced())
+        losses[-1].sum().backward()
+        prototypes.append(contrast.prototypes.clone())
+    torch.testing.assert_close(losses[1], losses[0])
+    torch.testing.assert_close(prototypes[1], prototypes[0])
+
+
 def test_the_total_weighs_its_parts() -> None:
     objective = refine(weight=0.3, level_weights=[1, 2, 3, 4]).train()
     seen: list[Tensor] = []

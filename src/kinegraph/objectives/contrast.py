@@ -236,7 +236,8 @@ class Description(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, P) -> (N, F)."""
-        squeezed = self.squeeze(x.mT).mT  # (N, S, P)
+        # From the left, so that the result lies in memory as it reads.
+        squeezed = self.squeeze.weight @ x + self.squeeze.bias[:, None]  # (N, S, P)
         description: Tensor = self.project(self.norm(squeezed, relu=True).flatten(1))
         return description
 
