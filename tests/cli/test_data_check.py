@@ -171,3 +171,10 @@ def test_what_a_user_says_about_recordings_is_passed_on(
     assert "--cleaning means nothing to format 'arrays'" in message
     message = refused(capsys, *words, "--format", "nw-ucla")
     assert "a.npz" in message
+
+
+@pytest.mark.parametrize("words", [("--cleaning", "stgcn"), ("--format", "ntu60"), ("--matching",)])
+def test_what_is_said_about_recordings_means_nothing_to_a_store(
+    made: Path, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert f"{words[0]} means nothing to store" in refused(capsys, "data", "check", made, *words)

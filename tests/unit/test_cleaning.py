@@ -78,9 +78,9 @@ def test_the_same_body_twice_in_a_frame_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("name", CLEANINGS)
-def test_a_recording_of_nobody_says_what_to_do(name: str) -> None:
+def test_a_recording_of_nobody_says_so(name: str) -> None:
     empty = Sightings(np.zeros(7, np.int64), np.zeros(0, np.int64), np.zeros((0, 25, 3), "f4"))
-    with pytest.raises(ClipError, match=r"nobody is seen in any of its 7 frames.*--skip-bad"):
+    with pytest.raises(ClipError, match=r"^nobody is seen in any of its 7 frames$"):
         CLEANINGS[name].people(empty)
 
 

@@ -95,6 +95,9 @@ def test_nothing_but_bad_clips(folder: Path, tmp_path: Path) -> None:
         file.write_text("[")
     with pytest.raises(SourceError, match=r"no recording in .* can be used: .*; and 15 more"):
         import_data("nw-ucla", folder, tmp_path / "store", skip_bad=True)
+    # Then leaving them out is no remedy, and nobody is told to.
+    with pytest.raises(SourceError, match=r"20 of 20 recordings .*; and 15 more$"):
+        import_data("nw-ucla", folder, tmp_path / "store")
     assert os.listdir(tmp_path) == ["recordings"]
 
 

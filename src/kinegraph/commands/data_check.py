@@ -16,7 +16,7 @@ from kinegraph.console import progress, remark, say
 from kinegraph.data.doctor import KINDS, Diagnosis, Finding, examine_recordings, examine_store
 from kinegraph.data.formats import Options, open_recordings
 from kinegraph.data.store import open_store
-from kinegraph.errors import ClipError
+from kinegraph.errors import ClipError, SourceError
 from kinegraph.files import refuse_existing
 
 SHOWN = 20  # findings that are listed without --all
@@ -49,7 +49,7 @@ class Arguments(BaseModel):
     people: int | None = None
     """How many people of a recording are kept, as in `data import`."""
 
-    matching: bool | None = None
+    matching: bool = False
     """Whether people are followed by their poses, as in `data import`."""
 
     part: str | None = None
@@ -76,17 +76,25 @@ def run(arguments: Arguments) -> int:
 
     Raises:
         StoreError: The store is damaged.
+        SourceError: Something is said of recordings, and there is a store.
         ClipError: Some recordings cannot be used.
         OutputError: The page exists already or cannot be written.
     """
     if arguments.html is not None:
         refuse_existing(arguments.html, force=arguments.force)
+    said = {each.name: getattr(arguments, each.name) for each in fields(Options)}
+    said["matching"] = arguments.matching or None
     if arguments.path.is_dir() and (arguments.path / "meta.json").exists():
+        for name, value in {"format": arguments.format, **said}.items():
+            if value is not None:
+                raise SourceError(
+                    f"--{name} means nothing to store '{arguments.path}': it says how recordings"
+                    " are read"
+                )
         store = open_store(arguments.path)
         store.verify()
         return _report(arguments, examine_store(store, _progress))
-    options = Options(**{each.name: getattr(arguments, each.name) for each in fields(Options)})
-    source = open_recordings(arguments.path, format_name=arguments.format, options=options)
+    source = open_recordings(arguments.path, format_name=arguments.format, options=Options(**said))
     with source as recordings:
         return _report(arguments, examine_recordings(recordings, _progress))
 

@@ -24,8 +24,8 @@ def clean_and_align(sightings: Sightings) -> Joints:
     turned = align(clean(sightings))
     if not turned.any():
         raise ClipError(
-            "nobody is seen in its first frame, which says how to turn a person; import with"
-            " --cleaning denoised, or leave such recordings out with --skip-bad"
+            "nobody is seen in its first frame, which says how to turn a person; --cleaning"
+            " denoised does without"
         )
     return turned
 
@@ -62,7 +62,7 @@ def _axes(pose: NDArray[np.float64]) -> NDArray[np.float64] | None:
     if width == 0:
         raise ClipError(
             "hips and spine of a person lie on one line in its first frame, so that it cannot be"
-            " turned; leave such recordings out with --skip-bad"
+            " turned; --cleaning denoised does without"
         )
     side = side / width
     return np.stack((side, np.cross(side, up), up), axis=1)

@@ -66,10 +66,7 @@ class Body:
 def check_seen(sightings: Sightings) -> None:
     """Raise ClipError if no frame has a body."""
     if len(sightings.ids) == 0:
-        raise ClipError(
-            f"nobody is seen in any of its {len(sightings.counts)} frames; leave such recordings"
-            " out with --skip-bad"
-        )
+        raise ClipError(f"nobody is seen in any of its {len(sightings.counts)} frames")
 
 
 def follow_bodies(sightings: Sightings) -> list[Body]:
@@ -133,6 +130,5 @@ def all_are_noise(bodies: list[Body]) -> ClipError:
     longest = max(len(body) for body in bodies)
     return ClipError(
         f"none of its {len(bodies)} bodies is a person: they are seen in at most {longest} frames"
-        f" (expected more than {SHORTEST}) or are wider than high; leave such recordings out with"
-        " --skip-bad, or import with --cleaning none"
+        f" (expected more than {SHORTEST}) or are wider than high; --cleaning none keeps them"
     )

@@ -250,10 +250,11 @@ def _judge(
     bad = tuple((entry["clip"], entry["reason"]) for entry in left_out)
     if bad and not plan.skip_bad:
         verb = "is" if len(bad) == 1 else "are"
-        hint = "" if kept is None else " (what has been read is kept for that)"
+        hint = "; leave such recordings out with --skip-bad"
+        hint += "" if kept is None else " (what has been read is kept for that)"
         raise SourceError(
             f"{len(bad)} of {len(plan.span)} recordings in '{plan.job.source}' {verb} bad, nothing"
-            f" was written: {_first(bad)}; leave such recordings out with --skip-bad{hint}"
+            f" was written: {_first(bad)}{hint if clips else ''}"
         )
     if clips == 0 and plan.shard is None:
         raise SourceError(
