@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kinegraph.cli import main
 from kinegraph.data.clip import Clip
 from kinegraph.data.formats import Options, detect_format, open_recordings, read_file
 from kinegraph.data.importing import import_data
@@ -136,6 +137,18 @@ def test_who_is_not_seen_is_left_out_with_the_reason(root: Path) -> None:
     with open_recordings(root) as recordings:
         assert [item.name for item in recordings.items] == ["t1", "t2", "v1"]
         assert list(recordings.left_out) == [("v2", "its label file says that nobody is seen")]
+
+
+@pytest.mark.parametrize(("part", "absent"), [("all", 1), ("val", 1), ("train", 0)])
+def test_videos_of_the_label_file_that_are_not_there_are_counted(
+    part: str, absent: int, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["kinetics", str(root), "--part", part, "--out", str(tmp_path / "store")]
+    assert main(["data", "import", *words]) == 0
+    told = f"the label file names but '{root}' lacks: 1" in capsys.readouterr().err
+    assert told == bool(absent)
+    notes = open_store(tmp_path / "store").meta["provenance"]["notes"]
+    assert notes["absent"] == absent  # v9; nobody is seen in v2
 
 
 @pytest.mark.parametrize(("part", "names"), [("train", ["t1", "t2"]), ("val", ["v1"])])

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kinegraph.console import meter, remark, say
 from kinegraph.data.formats import FORMATS, Options
+from kinegraph.data.formats.recordings import ABSENT
 from kinegraph.data.importing import import_data
 from kinegraph.data.importing.parts import work_folder
 from kinegraph.data.inspection import describe_store
@@ -130,6 +131,9 @@ def _import(arguments: Arguments, shard: tuple[int, int] | None) -> None:
     _tell_left_out(report.left_out)
     if report.missing:
         remark(f"{report.missing} recordings are on the published list of those to leave out")
+    absent = store.meta["provenance"]["notes"].get(ABSENT, 0)
+    if absent and not shard:
+        remark(f"recordings that the label file names but '{arguments.source}' lacks: {absent}")
     if report.empty_classes:
         remark(f"no clip shows: {_some(report.empty_classes)}")
     which = f" (shard {arguments.shard})" if shard else ""

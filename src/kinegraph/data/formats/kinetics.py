@@ -31,7 +31,14 @@ from kinegraph.data.formats.kinetics_labels import (
     read_labels,
 )
 from kinegraph.data.formats.members import Member, open_members
-from kinegraph.data.formats.recordings import Format, Lazy, Options, Recording, Recordings
+from kinegraph.data.formats.recordings import (
+    ABSENT,
+    Format,
+    Lazy,
+    Options,
+    Recording,
+    Recordings,
+)
 from kinegraph.data.formats.seen_people import tracks_where_seen
 from kinegraph.data.limits import MAX_FRAMES, MAX_JSON_BYTES
 from kinegraph.data.pose_matching import Poses, match_people
@@ -83,6 +90,7 @@ def open_kinetics(source: Path, options: Options) -> Iterator[Recordings]:
         shown = [each for each in videos if each.entry is None or each.entry.has_skeleton]
         empty = [each.name for each in videos if each.entry and not each.entry.has_skeleton]
         read = partial(read_video, labels=labels, people=people, matching=bool(options.matching))
+        absent = {ABSENT: _absent(videos, labels, options.part or "all")} if labels else {}
         yield Recordings(
             skeleton=load_layout(LAYOUT),
             class_names=() if labels is None else labels.class_names,
@@ -91,7 +99,7 @@ def open_kinetics(source: Path, options: Options) -> Iterator[Recordings]:
             default_split="train-val" if {"train", "val"} <= {each.part for each in videos} else "",
             splits=_splits(videos),
             left_out=[(name, "its label file says that nobody is seen") for name in empty],
-            notes={"people": people, "matching": bool(options.matching)},
+            notes={"people": people, "matching": bool(options.matching)} | absent,
         )
 
 
@@ -254,6 +262,15 @@ def _videos(members: list[Member], labels: Labels | None, part: str) -> list[Vid
         if part == "all" or own in ("", part):
             videos.append(Video(member, name, entry, own))
     return videos
+
+
+def _absent(videos: list[Video], labels: Labels, part: str) -> int:
+    """Return how many videos with people the label files name that are not in the source."""
+    there = {video.name for video in videos}
+    return sum(
+        entry.has_skeleton and part in ("all", entry.part) and name not in there
+        for name, entry in labels.entries.items()
+    )
 
 
 def _labels(

@@ -16,6 +16,8 @@ from kinegraph.data.clip import Clip
 from kinegraph.errors import SourceError, unknown
 from kinegraph.skeleton import Skeleton
 
+ABSENT = "absent"  # the note that says how many recordings a label file names beyond the source's
+
 
 @dataclass(frozen=True)
 class Recording:
