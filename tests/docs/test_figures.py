@@ -24,7 +24,7 @@ def test_the_published_score_files_give_the_table_of_the_guide(
         command
         for block in blocks(ENSEMBLING)
         for command in commands_of(block)
-        if "--order" in command.words
+        if "order.txt" in command.words
     )
     (table,) = (block.text for block in blocks(ENSEMBLING) if block.language == "text")
     for file in (shared_folder / "data/scores/frhead-nw-ucla").iterdir():
