@@ -118,6 +118,18 @@ def used(names: list[str], setups: int) -> list[str]:
     return [name for name in names if int(name[1:4]) <= setups and name not in missing]
 
 
+def test_the_performers_who_train() -> None:
+    """Sizes alone do not tell which: another performer of the same setups would do as well."""
+    published = (
+        "1 2 4 5 8 9 13-19 25 27 28 31 34 35 38 45-47 49 50 52-59 70 74 78 80-86 89 91-95 97 98"
+        " 100 103"
+    )
+    ends = [[int(number) for number in part.split("-")] for part in published.split()]
+    expected = [number for part in ends for number in range(part[0], part[-1] + 1)]
+    assert list(NTU_TRAINING_SUBJECTS) == expected
+    assert (len(expected), sum(number <= 40 for number in expected)) == (53, 20)
+
+
 @pytest.mark.parametrize(("split", "sizes"), SIZES_60.items(), ids=SIZES_60)
 def test_sizes_of_ntu_60(
     split: str,
