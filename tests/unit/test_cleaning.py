@@ -307,3 +307,11 @@ def test_without_cleaning_every_body_is_where_it_was_seen() -> None:
     many = Sightings(np.array([33]), np.arange(33), body(33, 1))
     with pytest.raises(ClipError, match=r"33 bodies, a clip at most 32 people.*denoised"):
         every_body(many)
+
+
+def test_a_frame_that_sums_to_next_to_nothing_is_no_end_of_a_clip_of_pyskl() -> None:
+    points = body(6)
+    points[[0, -1]] = 0
+    points[0, 0, 0], points[-1, 0, 0] = 9e-4, -2e-3  # a thousandth is the limit, of either sign
+    (person,) = clean_as_pyskl(seen(6, {A: (range(6), points)}))
+    assert np.array_equal(person, points[1:])
