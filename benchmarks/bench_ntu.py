@@ -27,7 +27,7 @@ from kinegraph.data.importing import import_data
 
 ROUNDS = 3
 FILES = 400
-MANY_FILES = 4000  # enough for several parts, which several processes share
+MANY_FILES = 8000  # enough for several parts, which several processes share
 MEMORY = ((2000, 1), (20_000, 1), (20_000, 2))  # files and processes
 GOAL = 1000.0
 GOAL_MEGABYTES = 500.0
@@ -77,6 +77,20 @@ def importing(source: Path, out: Path, **how: Any) -> Callable[[], object]:
     return run
 
 
+def beside(source: Path, folder: Path) -> None:
+    """Import the same files twice at the same time, in programs of their own."""
+    words = (sys.executable, "-m", "kinegraph", "data", "import", "ntu120", str(source))
+    outs = [folder / f"beside-{number}" for number in (1, 2)]
+    imports = [
+        subprocess.Popen([*words, "--out", out, "--workers", "1"], stdout=subprocess.DEVNULL)
+        for out in outs
+    ]
+    if any([each.wait() for each in imports]):
+        raise SystemExit("an import failed")
+    for out in outs:
+        shutil.rmtree(out)
+
+
 def peak(*words: str) -> float:
     """Return the largest resident set of a program, in megabytes."""
     done = subprocess.run(
@@ -94,7 +108,7 @@ def measure_memory(folder: Path) -> list[Result]:
         if not source.exists():
             make_folder(source, amount)
         words = ("data", "import", "ntu120", str(source), "--out", str(out), "--force")
-        used = [peak(*words, "--workers", str(workers)) - bare.median for _ in range(ROUNDS)]
+        used = [peak(*words, "--workers", str(workers)) - bare.median]
         name = f"memory above that, {amount:,} files, {workers} process{'es' * (workers > 1)}"
         results.append(Result(name, "MB", used, goal=GOAL_MEGABYTES))
     return results
@@ -129,6 +143,13 @@ def main() -> None:
         parallel = [
             Case(one, store(many, workers=1), MANY_FILES),
             Case(f"{MANY_FILES:,} files, two processes", store(many, workers=2), MANY_FILES, one),
+            # What two cores of this machine do for two programs that share nothing.
+            Case(
+                f"{MANY_FILES:,} files, two imports beside each other",
+                partial(beside, many, folder),
+                2 * MANY_FILES,
+                one,
+            ),
         ]
         results += measure(parallel, ROUNDS)
         results += measure_memory(folder)
