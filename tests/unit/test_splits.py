@@ -12,7 +12,7 @@ from kinegraph.data.store import Clip, Store, Track, create_store, open_store
 from kinegraph.errors import SplitError
 from kinegraph.skeleton import load_layout
 
-UCLA = load_layout("ucla20")
+NTU = load_layout("ntu25")
 NTU60_TRAINING = [1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38]
 
 
@@ -20,9 +20,9 @@ def make_store(path: Path, **columns: list[int]) -> Store:
     """Make a store of one-frame clips with the given labels, subjects, cameras or setups."""
     split = columns.pop("split", None)
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    with create_store(path, UCLA, [f"class {i}" for i in range(9)], source="a test") as writer:
+    with create_store(path, NTU, [f"class {i}" for i in range(9)], source="a test") as writer:
         for number, row in enumerate(rows):
-            writer.add(Clip(f"clip {number}", (Track(np.ones((1, 20, 3))),), 1, **row))
+            writer.add(Clip(f"clip {number}", (Track(np.ones((1, 25, 3))),), 1, **row))
         if split is not None:
             writer.splits["own"] = np.array(split)
             writer.default_split = "own"
@@ -160,3 +160,20 @@ def test_validation_needs_something_to_spare(tmp_path: Path) -> None:
     for fraction in (0.0, 1.0):
         with pytest.raises(SplitError, match="not between 0 and 1"):
             validation_rows(store, np.arange(2), fraction)
+
+
+@pytest.mark.parametrize("layout", ["utd20", "sbu15", "ucla20"])
+def test_rules_of_ntu_are_not_offered_to_sets_that_number_people_otherwise(
+    tmp_path: Path, layout: str
+) -> None:
+    skeleton = load_layout(layout)
+    with create_store(tmp_path / "s", skeleton, ["a class"], source="a test") as writer:
+        for subject in range(1, 9):
+            joints = np.ones((1, skeleton.joint_count, 3))
+            writer.add(Clip(f"clip {subject}", (Track(joints),), 1, label=0, subject=subject))
+    store = open_store(tmp_path / "s")
+    assert set(working_splits(store)) == {"subjects", "random"}
+    with pytest.raises(
+        SplitError, match=f"'xsub' was not made for store '.*' of layout '{layout}'"
+    ):
+        split_rows(store, "xsub")

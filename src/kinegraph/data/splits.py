@@ -28,6 +28,8 @@ NTU_TRAINING_SUBJECTS = (
     52, 53, 54, 55, 56, 57, 58, 59, 70, 74, 78, 80, 81, 82, 83, 84, 85, 86, 89, 91, 92, 93, 94, 95,
     97, 98, 100, 103,
 )  # fmt: skip
+# Layouts of sets that number their people otherwise: NTU's list would look like a protocol there.
+NOT_NTU = ("ucla20", "utd20", "sbu15")
 MIN_SUBJECTS = 3  # with fewer, leaving one out for validation would cost too much training data
 
 
@@ -40,12 +42,14 @@ class Split:
         needs: The field of ``clips.npy`` that it looks at, or empty.
         part: Returns (clips,) whether a clip trains, from that field, the labels and a seed.
         test_values: The values of the field that test; None for all that do not train.
+        not_for: Layouts of data sets for which the rule was not made.
     """
 
     summary: str
     needs: str
     part: Callable[[Rows, Rows, int], Mask]
     test_values: tuple[int, ...] | None = None
+    not_for: tuple[str, ...] = ()
 
 
 def _among(values: tuple[int, ...], field: Rows, labels: Rows, seed: int) -> Mask:
@@ -80,14 +84,21 @@ SPLITS: dict[str, Split] = {
         "NTU RGB+D 60 and 120: the published half of the subjects trains",
         "subject",
         partial(_among, NTU_TRAINING_SUBJECTS),
+        not_for=NOT_NTU,
     ),
     "xview": Split(
         "NTU RGB+D 60: cameras 2 and 3 train, camera 1 tests",
         "camera",
         partial(_among, (2, 3)),
         (1,),
+        not_for=NOT_NTU,
     ),
-    "xset": Split("NTU RGB+D 120: even setups train, odd ones test", "setup", partial(_parity, 0)),
+    "xset": Split(
+        "NTU RGB+D 120: even setups train, odd ones test",
+        "setup",
+        partial(_parity, 0),
+        not_for=NOT_NTU,
+    ),
     "subjects": Split(
         "any set with subjects (UTD-MHAD): odd subjects train, even ones test",
         "subject",
@@ -184,6 +195,8 @@ def _divide(store: Store, split: str, seed: int) -> tuple[Rows, Rows]:
         field = store.clips[rule.needs or "label"].astype(np.int64)
         known = field != UNKNOWN
         trains = rule.part(field, labels, seed) & known
+        known &= store.skeleton.name not in rule.not_for
+        trains &= known
         tests = ~trains & known
         if rule.test_values is not None:
             tests &= np.isin(field, rule.test_values)
@@ -196,6 +209,9 @@ def _lack(store: Store, split: str, train: Rows) -> str:
     needs = SPLITS[split].needs if split in SPLITS and split not in store.stored_splits else ""
     if np.all(store.clips["label"] == UNKNOWN):
         return f"split '{split}': no clip of store '{store.path}' has a label"
+    layout = store.skeleton.name
+    if needs and layout in SPLITS[split].not_for:
+        return f"split '{split}' was not made for store '{store.path}' of layout '{layout}'"
     if needs and np.all(store.clips[needs] == UNKNOWN):
         return f"split '{split}' needs the {needs} of each clip, which store '{store.path}' lacks"
     side = "test" if len(train) else "train"
