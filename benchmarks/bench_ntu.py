@@ -108,7 +108,7 @@ def measure_memory(folder: Path) -> list[Result]:
         if not source.exists():
             make_folder(source, amount)
         words = ("data", "import", "ntu120", str(source), "--out", str(out), "--force")
-        used = [peak(*words, "--workers", str(workers)) - bare.median]
+        used = [peak(*words, "--workers", str(workers)) - bare.median for _ in range(ROUNDS)]
         name = f"memory above that, {amount:,} files, {workers} process{'es' * (workers > 1)}"
         results.append(Result(name, "MB", used, goal=GOAL_MEGABYTES))
     return results
