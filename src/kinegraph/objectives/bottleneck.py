@@ -112,7 +112,9 @@ class Bottleneck(Objective):
 
     def draw(self, mean: Tensor, log_variance: Tensor) -> Tensor:
         """Draw a latent around each mean (equation 4)."""
-        deviation = (self.noise * log_variance).exp().clamp(max=LARGEST_DEVIATION)
+        # Bounded before the exponential: an infinite one would turn its gradient into NaN.
+        exponent = (self.noise * log_variance).clamp(max=math.log(LARGEST_DEVIATION))
+        deviation = exponent.exp()
         return mean + deviation * torch.randn_like(deviation)
 
     def terms(self, latent: Tensor, label: Tensor) -> dict[str, Tensor]:
