@@ -9,6 +9,8 @@ import pytest
 
 from kinegraph.data.formats.nw_ucla import CLASSES as NW_UCLA
 from kinegraph.data.formats.pku_mmd import CLASSES as PKU_MMD
+from kinegraph.data.formats.sbu import CLASSES as SBU
+from kinegraph.data.formats.utd_mhad import CLASSES as UTD_MHAD
 from kinegraph.errors import TextError
 from kinegraph.text.checking import find_faults
 from kinegraph.text.description import (
@@ -31,7 +33,13 @@ def ntu_names() -> tuple[str, ...]:
     return tuple(file.read_text(encoding="utf-8").split("\n")[:120])
 
 
-CLASSES = {"ntu120": ntu_names(), "nw-ucla": tuple(NW_UCLA.values()), "pku-mmd": PKU_MMD}
+CLASSES = {
+    "ntu120": ntu_names(),
+    "nw-ucla": tuple(NW_UCLA.values()),
+    "pku-mmd": PKU_MMD,
+    "utd-mhad": UTD_MHAD,
+    "sbu": SBU,
+}
 
 
 def sample(count: int = 4) -> Descriptions:

@@ -23,7 +23,7 @@ class Arguments(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     descriptions: tyro.conf.Positional[str]
-    """A .toml file, or ntu120, nw-ucla or pku-mmd."""
+    """A .toml file, or ntu120, nw-ucla, pku-mmd, utd-mhad or sbu."""
 
     classes: Path | None = None
     """What must be described: a store, or a text file with a class on each line."""

@@ -25,7 +25,7 @@ class Arguments(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     descriptions: tyro.conf.Positional[str]
-    """A .toml file, or ntu120, nw-ucla or pku-mmd."""
+    """A .toml file, or ntu120, nw-ucla, pku-mmd, utd-mhad or sbu."""
 
     out: Path
     """The .safetensors file to write, for --objective.texts."""

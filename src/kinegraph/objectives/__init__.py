@@ -63,8 +63,8 @@ class LanguageConfig(Config):
 
     name: Literal["language"] = "language"
     texts: str = "ntu120"
-    """Text features: `ntu120`, `nw-ucla`, `pku-mmd`, or a file made by `kinegraph text encode`; of
-    more classes than there are, the first ones (NTU RGB+D 60)."""
+    """Text features: `ntu120`, `nw-ucla`, `pku-mmd`, `utd-mhad`, `sbu`, or a file made by
+    `kinegraph text encode`; of more classes than there are, the first ones (NTU RGB+D 60)."""
     weight: float = Field(0.8, ge=0)
     """Weight of the contrast (alpha)."""
     original_parts: Literal["joints", "bones"] = "joints"
