@@ -28,7 +28,7 @@ README = {
     "python get_raw_skes_data.py": "data import ntu60",
     "python get_raw_denoised_data.py": "data import ntu60",
     "python seq_transformation.py": "data import ntu60",
-    INFOGCN: "--objective.name bottleneck",
+    INFOGCN: "kinegraph train ntu-infogcn --data.store STORE --training.batch_size 256",
     "python main.py --model=SAGCN --half=True --test_batch_size=256 --n_heads=3 --num_worker=4"
     " --modal_idx=0 --dataset=ntu --num_class=60 --use_vel=False --datacase=CS --phase=test"
     " --save_score=True --weights=<work_dir>/files/best_score.pt": "--system infogcn",
@@ -36,7 +36,9 @@ README = {
     " <work_dir_2>/files/best_score.pkl --motion_ckpts <work_dir_3>/files/best_score.pkl"
     " <work_dir_4>/files/best_score.pkl": "--streams joint joint motion motion --preset infogcn",
     "python main.py --config config/nturgbd-cross-subject/rand_scale.yaml"
-    " --work-dir results/ntu/xsub/demo --device 0": "--objective.name classify",
+    " --work-dir results/ntu/xsub/demo --device 0": (
+        "kinegraph train ntu-frhead --data.store STORE --objective.name classify"
+    ),
     "python main.py --config config/nturgbd-cross-subject/rand_scale.yaml"
     " --cl-mode ST-Multi-Level --w-multi-cl-loss 0.1 0.2 0.5 1"
     " --work-dir results/ntu/xsub/demo --device 0": "level_weights '[0.1, 0.2, 0.5, 1]'",
@@ -50,7 +52,9 @@ README = {
         "--preset frhead:ntu120-xset --order ntu120-xset"
     ),
     LST.format("nturgbd-cross-subject/lst_joint", "model.ctrgcn.Model_lst_4part")
-    + "--work-dir work_dir/ntu60/csub/lst_joint --device 0 1": "--stream k-mode-8",
+    + "--work-dir work_dir/ntu60/csub/lst_joint --device 0 1": (
+        "kinegraph train ntu-lst --data.store STORE --out"
+    ),
     LST.format("nturgbd-cross-subject/lst_bone", "model.ctrgcn.Model_lst_4part_bone")
     + "--work-dir work_dir/ntu60/csub/lst_bone --device 0 1": "--objective.original_parts bones",
     LST.format("nturgbd120-cross-subject/lst_joint", "model.ctrgcn.Model_lst_4part")
@@ -59,7 +63,7 @@ README = {
     + "--work-dir work_dir/ntu120/csub/lst_bone --device 0 1": "--stream k-mode-1",
     "CUDA_VISIBLE_DEVICES=0,1 python main_multipart_ucla.py --config config/ucla/lst_joint.yaml"
     " --model model.ctrgcn.Model_lst_4part_ucla --work-dir work_dir/ucla/lst_joint"
-    " --device 0 1": "--objective.texts nw-ucla",
+    " --device 0 1": "kinegraph train nw-ucla-lst --data.store STORE --out",
     "python main_multipart_ntu.py --config <work_dir>/config.yaml --work-dir <work_dir>"
     " --phase test --save-score True --weights <work_dir>/xxx.pt --device 0": "--system lst",
     "python ensemble.py --datasets ntu120/xsub --joint-dir work_dir/ntu120/csub/lst_joint"
@@ -70,7 +74,7 @@ README = {
     "bash tools/get_reference_models.sh": "convert st_gcn.ntu-xsub.pt --system stgcn",
     "main.py --phase test --config <path to training config>"
     " --weights <path to model weights>": "convert '<path to model weights>'",
-    "main.py --config config/Kinetics/ST-GCN.yaml": "--data.layout openpose18",
+    "main.py --config config/Kinetics/ST-GCN.yaml": "kinegraph train kinetics-stgcn --data",
     "main.py -h": "kinegraph train --help",
     **{
         f"$ python main.py {verb} --config config/ntu60/{folder}_xview_{stream}.yaml": ""
@@ -129,6 +133,32 @@ def test_every_command_of_the_readmes(line: str, complaint: Check) -> None:
         assert found.commands
     for words in found.commands:
         assert complaint(list(words[1:])) == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "recipe", "options"),
+    [
+        ("python main.py --config config/ucla/joint.yaml", "nw-ucla-ctrgcn", ""),
+        ("python main.py --config config/nturgbd120-cross-set/bone_vel.yaml", "ntu-ctrgcn",
+         "--stream bone-motion --data.split xset"),
+        ("python main.py --config config/nturgbd-cross-subject/joint.yaml --seed 1", "ntu-ctrgcn",
+         "--seed 1"),
+        ("python main.py --config config/ucla/joint.yaml --cl-mode ST-Multi-Level",
+         "nw-ucla-frhead", ""),
+        ("python main.py --config config/ucla/joint.yaml --cl-mode None --w-cl-loss 0.2",
+         "nw-ucla-frhead", "--objective.name classify"),
+        ("python main.py --dataset NW-UCLA --n_heads 3 --batch_size 32", "nw-ucla-infogcn",
+         "--training.batch_size 32 --backbone.heads 3"),
+        ("python main.py --dataset ntu --k 8 --n_heads 3", "ntu-infogcn",
+         "--training.batch_size 64 --backbone.heads 3 --stream k-mode-8"),
+        ("main.py --config config/st_gcn/ntu-xview/train.yaml", "ntu-stgcn", "--data.split xview"),
+    ],
+)  # fmt: skip
+def test_what_the_recipe_says_already_is_printed_if_it_was_typed(
+    line: str, recipe: str, options: str
+) -> None:
+    words = f"kinegraph train {recipe} --data.store STORE {options}".rstrip()
+    assert translate(line).lines() == [words]
 
 
 def test_the_printed_line_is_the_command() -> None:

@@ -126,83 +126,18 @@ MODELS = {
     "ctrgcn.Model_lst_4part_bone_ucla": "ctrgcn",
 }
 
-_NTU_TRAIN = (
-    "[{name: crop_resize, length: 64, proportion: [0.5, 1.0], minimum: 64},"
-    " {name: rotate, limits: [0.3, 0.3, 0.3]}]"
-)
-_STGCN = {
-    "quirks": "original",
-    "transforms.train": "[{name: window, length: 300}]",
-    "transforms.test": "[{name: window, length: 300}]",
-    "objective.label_smoothing": "0",
-    "optim.lr": "0.1",
-    "optim.weight_decay": "0.0001",
-    "schedule.name": "multi-step",
-    "schedule.warmup": "0",
+# (program, group of recordings) -> the recipe of its published run.
+RECIPES = {
+    ("infogcn", "ntu"): "ntu-infogcn",
+    ("infogcn", "ucla"): "nw-ucla-infogcn",
+    ("frhead", "ntu"): "ntu-frhead",
+    ("frhead", "ucla"): "nw-ucla-frhead",
+    ("ctrgcn", "ntu"): "ntu-ctrgcn",
+    ("ctrgcn", "ucla"): "nw-ucla-ctrgcn",
+    ("lst", "ntu"): "ntu-lst",
+    ("lst", "ucla"): "nw-ucla-lst",
+    ("stgcn", "ntu"): "ntu-stgcn",
+    ("stgcn", "kinetics"): "kinetics-stgcn",
 }
-_INFOGCN = {
-    "backbone.name": "infogcn",
-    "objective.name": "bottleneck",
-    "optim.weight_decay": "0.0005",
-    "schedule.steps": "[90, 100]",
-    "training.epochs": "110",
-}
-_LST = {
-    "objective.name": "language",
-    "optim.weight_decay": "0.0005",
-    "schedule.steps": "[90, 100]",
-    "training.epochs": "110",
-    "training.batch_size": "200",
-}
-# (program, group) -> the recipe to begin with and what its published settings change.
-RUNS: dict[tuple[str, str], tuple[str, dict[str, str]]] = {
-    ("infogcn", "ntu"): (
-        "frhead",
-        {**_INFOGCN, "transforms.train": _NTU_TRAIN, "training.batch_size": "64"},
-    ),
-    ("infogcn", "ucla"): ("nw-ucla-ctrgcn", _INFOGCN),
-    ("frhead", "ntu"): ("frhead", {"objective.name": "refine"}),
-    ("frhead", "ucla"): ("nw-ucla-ctrgcn", {"objective.name": "refine", "objective.frames": "52"}),
-    ("ctrgcn", "ntu"): (
-        "frhead",
-        {
-            "objective.name": "classify",
-            "transforms.train": _NTU_TRAIN,
-            "training.epochs": "65",
-        },
-    ),
-    ("ctrgcn", "ucla"): ("nw-ucla-ctrgcn", {}),
-    ("lst", "ntu"): ("frhead", {**_LST, "transforms.train": _NTU_TRAIN}),
-    ("lst", "ucla"): (
-        "nw-ucla-ctrgcn",
-        {
-            **_LST,
-            "objective.texts": "nw-ucla",
-            "objective.weight": "1.0",
-            "optim.lr": "0.2",
-            "optim.weight_decay": "0.0004",
-            "training.batch_size": "64",
-        },
-    ),
-    ("stgcn", "ntu"): (
-        "stgcn",
-        {
-            **_STGCN,
-            "backbone.dropout": "0.5",
-            "schedule.steps": "[10, 50]",
-            "training.epochs": "80",
-            "training.batch_size": "64",
-        },
-    ),
-    ("stgcn", "kinetics"): (
-        "stgcn",
-        {
-            **_STGCN,
-            "transforms.train": "[{name: window, length: 150, random: true}, {name: random_move}]",
-            "backbone.dropout": "0",
-            "schedule.steps": "[20, 30, 40, 50]",
-            "training.epochs": "50",
-            "training.batch_size": "256",
-        },
-    ),
-}
+# Program -> what it does where a line leaves an option out, other than its published run.
+DEFAULTS = {"infogcn": {"training.batch_size": "64"}}

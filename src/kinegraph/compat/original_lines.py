@@ -165,7 +165,7 @@ def stream_in(line: Line, program: str, data: Data, settings: Settings) -> tuple
     if k is None and program == "lst":
         k = 1 if bone else 6 if data.group == "ucla" else 8
     if k is None:
-        k = 8
+        k = 7 if data.group == "ucla" else 8
         notes.append("without --k the original makes every input zero (k = 0); joints are assumed")
     return stream_of(k=k, bone=False, motion=motion), notes
 
