@@ -16,11 +16,13 @@ import yaml
 
 from kinegraph.cli import main
 from kinegraph.commands import reproduce
+from kinegraph.reproduction.published import plan_names
 
 PLAN = {
     "name": "tiny:test", "title": "Tiny", "summary": "two streams", "source": "Nobody.",
     "recipe": "tiny.yaml", "recordings": "a test", "prepare": "kinegraph data import arrays X",
     "cost": "seconds", "device_gib": 1, "runs": {"joint": [1, 2], "bone": [1, 2]},
+    "options": {"optim.momentum": 0.8}, "stream_options": {"bone": {"optim.momentum": 0.7}},
     "ensembles": {"both": {"streams": ["joint", "bone"], "preset": "infogcn"}},
     "published": [{"of": "both", "percent": [90.0], "by": "the paper"}],
     "protocol": "somehow", "targets": {"joint": 20, "both": 100},
@@ -89,6 +91,9 @@ def test_stopped_and_gone_on_with_it_reaches_the_same(
         ("joint", 1, EPOCHS), ("bone", 1, EPOCHS), ("joint", 2, EPOCHS), ("bone", 2, EPOCHS),
     ]  # fmt: skip
     assert whole["changed"] == [f"training.epochs {EPOCHS} instead of 2"]
+    for stream, momentum in (("joint", 0.8), ("bone", 0.7)):
+        trained = yaml.safe_load(Path(f"whole/{stream}-seed2/recipe.yaml").read_text())
+        assert trained["optim"]["momentum"] == momentum, "an option of the plan"
     assert [one["seed"] for one in whole["ensembles"]] == [1, 2]
 
     stopped = stop_midway([*words, "--out", "cut"], Path("cut/joint-seed1"))
@@ -127,7 +132,8 @@ def test_finished_runs_are_kept_failed_ones_named_and_others_refused(
     words += ["--out", "out"]
     Path("out/joint-seed1").mkdir(parents=True)
     Path("out/joint-seed1/checkpoints").write_text("in the way")
-    assert main(["train", "tiny.yaml", "--seed", "1", "--dry-run"]) == 0
+    planned = ["--seed", "1", "--optim.momentum", "0.8"]
+    assert main(["train", "tiny.yaml", *planned, "--dry-run"]) == 0
     Path("out/joint-seed1/recipe.yaml").write_text(capfd.readouterr().out)
     assert main([*words, "--seeds", "1"]) == 2
     out, err = capfd.readouterr()
@@ -157,16 +163,30 @@ def test_finished_runs_are_kept_failed_ones_named_and_others_refused(
     assert yaml.safe_load(Path("out/bone-seed1/recipe.yaml").read_text())["optim"]["lr"] == 0.03
 
 
-def test_plans_are_listed_with_what_they_take(capsys: pytest.CaptureFixture[str]) -> None:
+def test_plans_are_listed_by_line_and_told_on_request(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert main(["reproduce"]) == 0
-    text = capsys.readouterr().out
-    for part in (
-        "ctrgcn:nw-ucla: ", "needs    Northwestern-UCLA", "11: joint x 5, bone x 2",
-        "four streams 96.5 (the paper)", "targets  joint 92.5, four streams 94.5",
-    ):  # fmt: skip
-        assert part in text
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:5] == ["ctrgcn:ntu60-xsub", "6", "runs", "published", "92.4"]
+    assert lines[-1] == "what a plan takes: kinegraph reproduce PLAN --dry-run"
+    assert len(lines) == len(plan_names()) + 2
+    assert max(map(len, lines)) <= 110
     assert main(["reproduce", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)[0]["targets"]["joint"] == 92.5
+    plans = {plan["name"]: plan for plan in json.loads(capsys.readouterr().out)}
+    assert plans["ctrgcn:nw-ucla"]["targets"]["joint"] == 92.5
+    assert main(["reproduce", "frhead:ntu60-xview", "--dry-run", "--seeds", "1"]) == 0
+    told = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    for words in (
+        ["recipe", "ntu-frhead --data.split xview --objective.version V1"],
+        ["-", "bone-motion  --training.epochs 70"],
+        ["runs", "joint x 3, bone x 1, joint-motion x 1, bone-motion x 1"],
+        ["published", "joint 95.26, bone 95.01, joint-motion 93.59, bone-motion 92.55, four streams"
+         " 96.78 (the authors' README)"],
+        ["left", "out: joint seed 2, 3"],
+    ):  # fmt: skip
+        assert words in told
+    assert not any(words[0] == "changed:" for words in told), "the plan's options are no departure"
 
 
 def test_a_dry_run_needs_no_recordings_and_touches_nothing(
@@ -175,7 +195,7 @@ def test_a_dry_run_needs_no_recordings_and_touches_nothing(
     before = sorted(tmp_path.rglob("*"))
     words = ["reproduce", "plan.yaml", "--dry-run", "--seeds", "2", "--backbone.width", "8"]
     assert main(words) == 0
-    assert capsys.readouterr().out.splitlines() == [
+    assert capsys.readouterr().out.splitlines()[-4:] == [
         "runs/reproduce-tiny-test/joint-seed2: to be trained",
         "runs/reproduce-tiny-test/bone-seed2: to be trained",
         "changed: backbone.width 8 instead of 4",

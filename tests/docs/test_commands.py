@@ -14,7 +14,7 @@ from kinegraph.catalogue import KINDS
 from kinegraph.cli import VERBS, main
 from kinegraph.recipe import load_recipe, recipe_class
 from kinegraph.registry import Config
-from kinegraph.reproduction.plan import load_plan
+from kinegraph.reproduction.published import load_plan
 
 from .documents import DOCUMENTS, ROOT, Command, blocks, commands
 

@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,14 @@ import yaml
 
 from kinegraph.errors import CheckpointError, OutputError, RecipeError
 from kinegraph.evaluation.metrics import top_k
+from kinegraph.evaluation.presets import preset_weights
 from kinegraph.evaluation.scores import load_scores
 from kinegraph.recipe import load_recipe
 from kinegraph.reproduction import machine, scoring
 from kinegraph.reproduction.page import duration, page, ranges
 from kinegraph.reproduction.picture import save_picture
-from kinegraph.reproduction.plan import Plan, load_plan, parse_plan, plan_names
+from kinegraph.reproduction.plan import Plan, parse_plan
+from kinegraph.reproduction.published import load_plan, plan_names
 from kinegraph.reproduction.result import (
     Accuracy,
     EnsembleResult,
@@ -34,7 +35,15 @@ from kinegraph.reproduction.result import (
     spread,
     verdicts,
 )
-from kinegraph.reproduction.runs import PlannedRun, State, choose_seeds, deviations, expand, look_at
+from kinegraph.reproduction.runs import (
+    PlannedRun,
+    State,
+    choose_seeds,
+    deviations,
+    expand,
+    look_at,
+    planned_recipe,
+)
 from kinegraph.reproduction.scoring import collect, score_finished
 from kinegraph.reproduction.sessions import Clock, read_sessions
 from kinegraph.training.checkpoint import load_checkpoint, save_checkpoint
@@ -76,19 +85,29 @@ def train(run: PlannedRun, store: Path) -> None:
 # Plans
 
 
-def test_plans_that_come_with_us_fit_their_recipes() -> None:
-    assert UCLA in plan_names()
-    for name in plan_names():
-        plan = load_plan(name)
-        assert name == plan.name
-        file = resources.files("kinegraph") / f"reproduction/plans/{name.replace(':', '-')}.yaml"
-        assert file.is_file()
-        recipe = load_recipe(plan.recipe)
-        assert recipe.seed in next(iter(plan.runs.values())), "the published seed is among them"
-        assert recipe.evaluation.every == 1
+@pytest.mark.parametrize("name", plan_names())
+def test_plans_that_come_with_us_fit_their_recipes(name: str) -> None:
+    plan = load_plan(name)
+    assert plan.name == name
+    data_set = name.partition(":")[2]
+    splits = {"nw-ucla": "view3", "kinetics": None}
+    first, *others = plan.runs
+    assert len(plan.runs[first]) >= 3
+    for stream in plan.runs:
+        recipe = planned_recipe(plan, stream, plan.runs[stream][0])
+        evaluation = recipe.evaluation
+        assert evaluation.every == 1 or evaluation.selection == "last"
+        assert recipe.data.split == splits.get(data_set, data_set.rpartition("-")[2])
+    published = load_recipe(plan.recipe)
+    assert (published.stream, published.seed) == (first, plan.runs[first][0])
+    assert all(published.seed in plan.runs[stream] for stream in others), "an ensemble is complete"
+    assert bool(plan.ensembles) == bool(others)
+    where = "the test clips" if published.evaluation.selection == "test" else "published"
+    assert where in plan.protocol
+    assert f"kinegraph data import {data_set.partition('-x')[0]} " in plan.prepare
 
 
-def test_the_plan_of_nw_ucla_is_that_of_the_publication() -> None:
+def test_plans_are_those_of_the_publications() -> None:
     plan = load_plan(UCLA)
     assert {stream: len(seeds) for stream, seeds in plan.runs.items()} == {
         "joint": 5, "bone": 2, "joint-motion": 2, "bone-motion": 2,
@@ -100,6 +119,41 @@ def test_the_plan_of_nw_ucla_is_that_of_the_publication() -> None:
     training = recipe.training
     assert (training.epochs, training.batch_size, training.repeat) == (65, 16, 5)
     assert (recipe.evaluation.selection, recipe.quirks) == ("test", "original")
+
+    ntu = ("ntu60-xsub", "ntu60-xview", "ntu120-xsub", "ntu120-xset")
+    for system, figures in {
+        "ctrgcn": (92.4, 96.8, 88.9, 90.6, 96.5),
+        "infogcn": (93.0, 97.1, 89.8, 91.2, 97.0),
+        "frhead": (92.8, 96.78, 89.52, 90.94, 96.77),
+        "lst": (92.9, 97.0, 89.9, 91.1, 97.2),
+    }.items():
+        plans = [load_plan(f"{system}:{data_set}") for data_set in (*ntu, "nw-ucla")]
+        assert tuple(plan.published[-1].percent[0] for plan in plans) == figures
+        assert all(plan.published[-1].of in plan.ensembles for plan in plans)
+        assert list(plans[-1].targets.values()) == [92.5, 94.5]
+    for system, three in {
+        "stgcn": (81.6, 88.8, 31.6), "stgcn-v1": (80.7, 88.9, 30.6), "tcn": (74.3, 83.1, 20.3),
+    }.items():  # fmt: skip
+        plans = [load_plan(f"{system}:{data_set}") for data_set in (*ntu[:2], "kinetics")]
+        assert tuple(plan.published[0].percent[0] for plan in plans) == three
+
+
+def test_streams_differ_where_they_did_in_the_published_runs() -> None:
+    plan = load_plan("frhead:ntu60-xview")
+    recipes = {stream: planned_recipe(plan, stream, 1) for stream in plan.runs}
+    assert {stream: one.training.epochs for stream, one in recipes.items()} == {
+        "joint": 80, "bone": 70, "joint-motion": 80, "bone-motion": 70,
+    }  # fmt: skip
+    assert {one.objective.version for one in recipes.values()} == {"V1"}  # type: ignore[attr-defined]
+    assert {one.data.split for one in recipes.values()} == {"xview"}
+
+    plan = load_plan("lst:nw-ucla")
+    parts = [planned_recipe(plan, stream, 1).objective.model_dump() for stream in plan.runs]
+    assert [one["original_parts"] for one in parts] == ["joints", "bones"] * 2
+    (four,) = plan.ensembles.values()
+    assert preset_weights(four.preset, four.roles) == (0.8, 0.8, 0.2, 0.2)
+    (six,) = load_plan("infogcn:nw-ucla").ensembles.values()
+    assert preset_weights(six.preset, six.roles) == (1.5, 1.5, 1.5, 1.0, 1.0, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +172,11 @@ def test_the_plan_of_nw_ucla_is_that_of_the_publication() -> None:
         ({"targets": {"joint": 500}}, "targets.joint: found 500, expected a number of at most 100"),
         ({"published": [{"of": "trio", "percent": [1], "by": "x"}]}, "ensemble 'trio'"),
         ({"reported": [{"of": "joint", "percent": [], "by": "x"}]}, "reported.0.percent: "),
+        ({"stream_options": {"bnoe": {"seed": 1}}}, "stream_options: unknown stream 'bnoe'"),
+        ({"options": {"stream": "bone"}}, "option 'stream' is set by runs"),
+        ({"ensembles": {"both": {"streams": ["joint", "bone"], "preset": "infogcn",
+                                 "weighed_as": ["joint"]}}},
+         "both: weighed_as needs a name for each of its streams"),
         ({"devise_gib": 3}, "devise_gib: there is no such key; nearest: 'device_gib'"),
     ],
 )  # fmt: skip
@@ -128,8 +187,13 @@ def test_a_wrong_plan_is_named(change: dict[str, Any], message: str) -> None:
 
 
 def test_files_that_are_no_plans(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="unknown plan 'ctrgcn:ucla'; nearest: 'ctrgcn:nw-ucla'"):
-        load_plan("ctrgcn:ucla")
+    for name, message in {
+        "ctrgcn:ucla": "plan 'ctrgcn:ucla': unknown data set 'ucla'; nearest: 'nw-ucla'",
+        "ctrgn:nw-ucla": "plan 'ctrgn:nw-ucla': unknown system 'ctrgn'; nearest: 'ctrgcn'",
+        "tcn": "plan 'tcn' lacks its data set, as in tcn:ntu60-xsub; there are ntu60-xsub, ntu60-x",
+    }.items():
+        with pytest.raises(RecipeError, match=message):
+            load_plan(name)
     with pytest.raises(RecipeError, match=r"plan 'no\.yaml' cannot be read: No such file"):
         load_plan("no.yaml")
     with pytest.raises(RecipeError, match="is not a mapping"):
@@ -169,6 +233,26 @@ def test_departures_from_the_plan_are_told(plan: Plan, tmp_path: Path) -> None:
         ["optim.clip_norm 2.0 instead of nothing", "training.epochs 1 instead of 2"],
         ["joint seed 1, 3", "bone"],
     )
+
+
+def test_options_of_the_plan_are_no_departures_and_those_of_the_user_win(
+    plan: Plan, tmp_path: Path
+) -> None:
+    changes = {"options": {"training.epochs": 3, "objective.dropout": 0.1},
+               "stream_options": {"bone": {"training.epochs": 4}}}  # fmt: skip
+    plan = plan.model_copy(update=changes)
+    runs = runs_of(plan, tmp_path)
+    assert [run.epochs for run in runs] == [3, 4, 3, 4, 3]
+    assert ("training.epochs", "4") in runs[1].options, "as the run is started"
+    assert deviations(plan, runs) == ([], [])
+    assert deviations(plan, runs_of(plan, tmp_path, ("training.epochs", "4")))[0] == [
+        "training.epochs 4 instead of 3 (joint)"
+    ]
+    renamed = runs_of(plan, tmp_path, ("objective.name", "bottleneck"))
+    assert renamed[0].recipe.objective.model_dump()["dropout"] == 0
+    wrong = plan.model_copy(update={"options": {"training.epoch": 3}})
+    with pytest.raises(RecipeError, match=r"^plan 'tiny:test': --training.epoch: there is no such"):
+        runs_of(wrong, tmp_path)
 
 
 def test_a_run_is_known_by_its_recipe_and_its_recordings(

@@ -13,7 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from kinegraph.console import console, remark, say
 from kinegraph.errors import OutputError, RecipeError, TrainingError
 from kinegraph.files import reason, write_text
-from kinegraph.reproduction.plan import Plan, load_plan, plan_names
+from kinegraph.reproduction.listing import plan_line, plan_lines
+from kinegraph.reproduction.plan import Plan
+from kinegraph.reproduction.published import load_plan, plan_names
 
 if TYPE_CHECKING:
     from kinegraph.reproduction.packing import Place
@@ -26,7 +28,7 @@ MOST_AT_ONCE = 64
 class Arguments(BaseModel):
     """Repeat a published result: train its runs, test them, add them up and compare.
 
-    Without a name, say which plans there are and what they take. Every run is an ordinary run
+    Without a name, list the plans; with --dry-run, say what one takes. Every run is an ordinary run
     folder in --out; finished ones are skipped and interrupted ones are gone on with, so the same
     command may be stopped and started again. Keys of the recipe are options, as for `kinegraph
     train`; what departs from the plan is named in the result.
@@ -35,7 +37,7 @@ class Arguments(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     plan: Annotated[str | None, tyro.conf.Positional] = None
-    """Name of a plan, such as ctrgcn:nw-ucla, or a YAML file of your own."""
+    """A plan, SYSTEM:DATASET such as ctrgcn:nw-ucla, or a YAML file of your own."""
 
     out: Path | None = None
     """Folder of all runs; default: runs/reproduce-PLAN, the same for every call."""
@@ -56,7 +58,7 @@ class Arguments(BaseModel):
     """Other number of epochs than the recipe's, for a trial."""
 
     dry_run: bool = False
-    """Say what would be trained, and stop."""
+    """Say what the plan takes and what would be trained, and stop."""
 
     as_json: Annotated[bool, tyro.conf.arg(name="json")] = False
     """Print JSON instead of a table."""
@@ -138,33 +140,18 @@ def _at_once(word: str) -> int | None:
 
 
 def _list(*, as_json: bool) -> int:
-    """Print what plans there are and what they take."""
+    """Print a line for each plan."""
     plans = [load_plan(name) for name in plan_names()]
     if as_json:
         say(_json([plan.model_dump(mode="json") for plan in plans]))
         return 0
-    blocks = []
-    for plan in plans:
-        count = sum(map(len, plan.runs.values()))
-        figures = [f"{one.of} {one.text} ({one.by})" for one in (*plan.published, *plan.reported)]
-        targets = [f"{of} {percent:g}" for of, percent in plan.targets.items()]
-        facts = {
-            "source": plan.source,
-            "needs": f"{plan.recordings}; {plan.prepare}",
-            "runs": f"{count}: "
-            + ", ".join(f"{stream} x {len(seeds)}" for stream, seeds in plan.runs.items()),
-            "cost": plan.cost,
-            "figures": "; ".join(figures),
-            "targets": ", ".join(targets),
-        }
-        lines = [f"  {name:<9}{value}" for name, value in facts.items() if value]
-        blocks.append("\n".join([f"{plan.name}: {plan.summary}", *lines]))
-    say("\n\n".join(blocks))
+    say("\n".join(map(plan_line, plans)))
+    say("\nwhat a plan takes: kinegraph reproduce PLAN --dry-run")
     return 0
 
 
 def _show_plan(plan: Plan, runs: Sequence[PlannedRun], *, force: bool, as_json: bool) -> int:
-    """Print every run and how far it is."""
+    """Print what a plan takes, every run, and how far it is."""
     from kinegraph.reproduction.runs import deviations, look_at
 
     changed, lacking = deviations(plan, runs)
@@ -176,6 +163,7 @@ def _show_plan(plan: Plan, runs: Sequence[PlannedRun], *, force: bool, as_json: 
         ]
         say(_json({"plan": plan.name, "changed": changed, "lacking": lacking, "runs": found}))
         return 0
+    say("\n".join(plan_lines(plan)))
     for run, state in zip(runs, states, strict=True):
         say(f"{run.folder.path}: {state}")
     for kind, words in (("changed", changed), ("left out", lacking)):

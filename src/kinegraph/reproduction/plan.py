@@ -1,14 +1,15 @@
-"""Plans: what it takes to repeat a published result, as data files.
+"""Plans: what it takes to repeat a published result.
 
 A plan names a recipe, the streams and seeds to train, the ensembles to add up, and the figures to
-compare with. Nothing here imports torch, so that listing plans is quick.
+compare with. Those that come with kinegraph lie in files by system, see ``published``; a file of
+the user's holds one. Nothing here imports torch, so that listing plans is quick.
 """
 
 from __future__ import annotations
 
-from importlib import resources
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -21,6 +22,7 @@ from kinegraph.yaml_text import read_yaml
 
 Percent = Annotated[float, Field(gt=0, le=100)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Options = dict[str, Any]  # key of the recipe -> value
 
 
 class EnsemblePlan(Config):
@@ -30,6 +32,14 @@ class EnsemblePlan(Config):
     """The members."""
     preset: str
     """Where their weights come from: `kinegraph list presets`."""
+    weighed_as: tuple[str, ...] = ()
+    """The preset's streams that the members stand for, in their order, where names differ: a
+    k-mode-1 is weighed as the bone stream."""
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The streams by which the preset finds the weights."""
+        return self.weighed_as or self.streams
 
 
 class Figure(Config):
@@ -44,8 +54,9 @@ class Figure(Config):
 
     @property
     def text(self) -> str:
-        """The figure as tables show it."""
-        return "-".join(f"{value:.1f}" for value in self.percent)
+        """The figure as tables show it, with the one or two decimals that it was given."""
+        decimals = [1 if value == round(value, 1) else 2 for value in self.percent]
+        return "-".join(f"{value:.{n}f}" for value, n in zip(self.percent, decimals, strict=True))
 
 
 class Plan(Config):
@@ -61,6 +72,10 @@ class Plan(Config):
     """The publication."""
     recipe: str
     """Recipe of every run; its stream and seed are set by the plan."""
+    options: Options = Field(default_factory=dict)
+    """Keys of the recipe that the plan sets for every run, such as ``data.split: xview``."""
+    stream_options: dict[str, Options] = Field(default_factory=dict)
+    """Stream -> further keys for its runs alone."""
     recordings: str
     """What has to be at hand."""
     prepare: str
@@ -89,11 +104,8 @@ class Plan(Config):
                 check_stream(stream)
                 if not seeds or len(set(seeds)) < len(seeds):
                     raise ValueError(f"stream '{stream}' needs seeds, each of them once")
-            for name, ensemble in self.ensembles.items():
-                for stream in ensemble.streams:
-                    if stream not in self.runs:
-                        raise ValueError(f"{name}: {unknown('stream', stream, self.runs)}")
-                preset_weights(ensemble.preset, ensemble.streams)
+            self._options_fit()
+            self._ensembles_fit()
         except KinegraphError as error:
             raise ValueError(str(error)) from error
         for of in (*(figure.of for figure in (*self.published, *self.reported)), *self.targets):
@@ -101,36 +113,46 @@ class Plan(Config):
                 raise ValueError(unknown("stream or ensemble", of, self.subjects))
         return self
 
+    def _options_fit(self) -> None:
+        for stream in self.stream_options:
+            if stream not in self.runs:
+                raise ValueError(f"stream_options: {unknown('stream', stream, self.runs)}")
+        for options in (self.options, *self.stream_options.values()):
+            if taken := {"stream", "seed"} & options.keys():
+                raise ValueError(f"option '{min(taken)}' is set by runs")
+
+    def _ensembles_fit(self) -> None:
+        for name, ensemble in self.ensembles.items():
+            for stream in ensemble.streams:
+                if stream not in self.runs:
+                    raise ValueError(f"{name}: {unknown('stream', stream, self.runs)}")
+            if len(ensemble.roles) != len(ensemble.streams):
+                raise ValueError(f"{name}: weighed_as needs a name for each of its streams")
+            preset_weights(ensemble.preset, ensemble.roles)
+
     @property
     def subjects(self) -> tuple[str, ...]:
         """Everything that gets a figure: streams, then ensembles."""
         return (*self.runs, *self.ensembles)
 
+    def options_of(self, stream: str) -> Options:
+        """The keys of the recipe that the plan sets for the runs of a stream."""
+        return self.options | self.stream_options.get(stream, {})
 
-def plan_names() -> tuple[str, ...]:
-    """Return the names of the plans that come with kinegraph, sorted."""
-    return tuple(sorted(plan.name for plan in _own_plans()))
 
-
-def load_plan(name: str) -> Plan:
-    """Return a plan by its name, or from a YAML file of your own.
+def read_plan(file: Path) -> Plan:
+    """Return the plan of a YAML file of the user's.
 
     Raises:
-        RecipeError: There is no such plan, or its file is wrong.
+        RecipeError: The file is no plan.
     """
-    path = Path(name)
-    if path.suffix not in (".yaml", ".yml"):
-        plans = {plan.name: plan for plan in _own_plans()}
-        if name not in plans:
-            raise RecipeError(unknown("plan", name, plans) + "; or name a .yaml file")
-        return plans[name]
     try:
-        text = path.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or error
-        raise RecipeError(f"plan '{name}' cannot be read: {why}") from error
-    plan = parse_plan(text, where=f"plan '{name}'")
-    beside = path.parent / plan.recipe
+        raise RecipeError(f"plan '{file}' cannot be read: {why}") from error
+    plan = parse_plan(text, where=f"plan '{file}'")
+    beside = file.parent / plan.recipe
     if beside.suffix in (".yaml", ".yml") and beside.is_file():
         return plan.model_copy(update={"recipe": str(beside)})  # a file is named from the plan's
     return plan
@@ -145,13 +167,16 @@ def parse_plan(text: str, *, where: str) -> Plan:
     values = read_yaml(text, where=where)
     if not isinstance(values, dict):
         raise RecipeError(f"{where} is not a mapping of keys to values")
+    return make_plan(values, where=where)
+
+
+def make_plan(values: Mapping[str, Any], *, where: str) -> Plan:
+    """Check a plan given as plain values.
+
+    Raises:
+        RecipeError: A key or value is wrong; the message names the first one.
+    """
     try:
         return Plan.model_validate(values)
     except ValidationError as error:
         raise RecipeError(": ".join(filter(None, (where, *explain(error, values, Plan))))) from None
-
-
-def _own_plans() -> list[Plan]:
-    folder = resources.files("kinegraph") / "reproduction" / "plans"
-    files = (file for file in folder.iterdir() if file.name.endswith(".yaml"))
-    return [parse_plan(file.read_text("utf-8"), where=f"plan file {file.name}") for file in files]

@@ -12,6 +12,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from kinegraph.errors import CheckpointError, OutputError, RecipeError, unknown
 from kinegraph.explain import shown
 from kinegraph.recipe import Recipe, load_recipe, parse_recipe
@@ -32,7 +34,7 @@ class PlannedRun:
         seed: Its seed.
         recipe: What is trained, with stream, seed and options set.
         recipe_name: The recipe that this comes from, as `kinegraph train` takes it.
-        options: Keys of the recipe that were set, stream and seed included.
+        options: Keys of the recipe that were set, stream, seed and those of the plan included.
         folder: Where it lies.
     """
 
@@ -111,18 +113,58 @@ def expand(
     runs = []
     for position, _, stream in places:
         seed = seeds[stream][position]
-        options = (*overrides, ("stream", stream), ("seed", str(seed)))
+        planned_recipe(plan, stream, seed)
+        options = (*_kept(_planned(plan, stream, seed), overrides), *overrides)
         recipe = load_recipe(plan.recipe, options)
         folder = RunFolder(out / f"{stream}-seed{seed}")
         runs.append(PlannedRun(stream, seed, recipe, plan.recipe, options, folder))
     return runs
 
 
+def planned_recipe(plan: Plan, stream: str, seed: int) -> Recipe:
+    """Return the recipe of a run as the plan has it.
+
+    Raises:
+        RecipeError: The recipe, or an option of the plan, is wrong.
+    """
+    try:
+        return load_recipe(plan.recipe, _planned(plan, stream, seed))
+    except RecipeError as error:
+        raise RecipeError(f"plan '{plan.name}': {error}") from error
+
+
+def _planned(plan: Plan, stream: str, seed: int) -> Overrides:
+    """Return what the plan sets for a run, as options are given."""
+    options = {"stream": stream, "seed": seed} | plan.options_of(stream)
+    return [(key, _as_option(value)) for key, value in options.items()]
+
+
+def _as_option(value: Any) -> str:
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def _kept(planned: Overrides, overrides: Overrides) -> Overrides:
+    """Return what is left of a plan's options where a user names other components."""
+    renamed = tuple(key.removesuffix("name") for key, _ in overrides if key.endswith(".name"))
+    return [item for item in planned if not (renamed and item[0].startswith(renamed))]
+
+
 def deviations(plan: Plan, runs: Sequence[PlannedRun]) -> tuple[list[str], list[str]]:
-    """Return how runs depart from their plan: in the recipe, and in which streams and seeds run."""
-    first = runs[0]
-    planned = load_recipe(plan.recipe, (("stream", first.stream), ("seed", str(first.seed))))
-    changed = [f"{key} {new} instead of {old}" for key, new, old in compare(first.recipe, planned)]
+    """Return how runs depart from their plan: in the recipe, and in which streams and seeds run.
+
+    A departure of some streams alone is followed by their names.
+    """
+    first: dict[str, PlannedRun] = {}
+    for run in runs:
+        first.setdefault(run.stream, run)
+    changes: dict[str, list[str]] = {}
+    for stream, run in first.items():
+        for key, new, old in compare(run.recipe, planned_recipe(plan, stream, run.seed)):
+            changes.setdefault(f"{key} {new} instead of {old}", []).append(stream)
+    changed = [
+        text if len(streams) == len(first) else f"{text} ({', '.join(streams)})"
+        for text, streams in changes.items()
+    ]
     lacking = []
     for stream, seeds in plan.runs.items():
         here = [run.seed for run in runs if run.stream == stream]

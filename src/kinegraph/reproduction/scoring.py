@@ -13,7 +13,7 @@ from kinegraph.evaluation.metrics import summarise
 from kinegraph.evaluation.presets import preset_weights
 from kinegraph.evaluation.scores import Scores, load_scores, save_scores
 from kinegraph.evaluation.testing import save_test, score_run
-from kinegraph.reproduction.plan import Plan
+from kinegraph.reproduction.plan import EnsemblePlan, Plan
 from kinegraph.reproduction.result import Accuracy, EnsembleResult, Result, RunResult, Session
 from kinegraph.reproduction.runs import PlannedRun, deviations
 from kinegraph.training.checkpoint import load_checkpoint
@@ -134,15 +134,18 @@ def _ensembles(plan: Plan, scored: Sequence[ScoredRun]) -> list[EnsembleResult]:
         for seed in sorted(by_seed):
             if all(stream in by_seed[seed] for stream in ensemble.streams):
                 members = [by_seed[seed][stream] for stream in ensemble.streams]
-                results.append(_ensemble(name, seed, ensemble.preset, members))
+                results.append(_ensemble(name, seed, ensemble, members))
     return results
 
 
-def _ensemble(name: str, seed: int, preset: str, members: Sequence[ScoredRun]) -> EnsembleResult:
-    weights = preset_weights(preset, [member.run.stream for member in members])
+def _ensemble(
+    name: str, seed: int, plan: EnsemblePlan, members: Sequence[ScoredRun]
+) -> EnsembleResult:
+    weights = preset_weights(plan.preset, plan.roles)
+    rule = f"weights of preset {plan.preset}"
 
     def add_up(scores: Sequence[Scores]) -> Accuracy:
-        return accuracy(build_ensemble(scores, weights, f"weights of preset {preset}").combined)
+        return accuracy(build_ensemble(scores, weights, rule).combined)
 
     best = [member.best for member in members if member.best is not None]
     return EnsembleResult(

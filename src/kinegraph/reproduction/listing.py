@@ -1,0 +1,53 @@
+"""What a plan is and takes, in words for the command line. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kinegraph.reproduction.plan import Figure, Plan
+
+
+def plan_line(plan: Plan) -> str:
+    """Return a plan in one line."""
+    count = sum(map(len, plan.runs.values()))
+    figure = headline(plan)
+    published = f"published {figure}" if figure else "none published"
+    return f"{plan.name:<21} {count:>2} runs  {published:<15} {plan.title}: {plan.summary}"
+
+
+def headline(plan: Plan) -> str:
+    """Return the published figure of all streams together, or of the only one; or nothing."""
+    return next((one.text for one in plan.published if one.of == plan.subjects[-1]), "")
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """Return what a plan takes and what it compares with; what is empty is left out."""
+    facts = {
+        "plan": plan.name,
+        "title": f"{plan.title}: {plan.summary}",
+        "source": plan.source,
+        "needs": plan.recordings,
+        "made by": plan.prepare,
+        "recipe": f"{plan.recipe} {_as_typed(plan.options)}".rstrip(),
+        **{f"- {stream}": _as_typed(options) for stream, options in plan.stream_options.items()},
+        "runs": ", ".join(f"{stream} x {len(seeds)}" for stream, seeds in plan.runs.items()),
+        "cost": plan.cost,
+        "published": _figures(plan.published),
+        "others": _figures(plan.reported),
+        "targets": ", ".join(f"{of} {percent:g}" for of, percent in plan.targets.items()),
+    }
+    width = max(map(len, facts)) + 2
+    return [f"{name:<{width}}{value}" for name, value in facts.items() if value]
+
+
+def _as_typed(options: Mapping[str, Any]) -> str:
+    return " ".join(f"--{key} {value}" for key, value in options.items())
+
+
+def _figures(figures: Sequence[Figure]) -> str:
+    """Return figures and whose they are, such as ``joint 90.3, bone 91.1 (the paper)``."""
+    by: dict[str, list[str]] = {}
+    for one in figures:
+        by.setdefault(one.by, []).append(f"{one.of} {one.text}")
+    return "; ".join(f"{', '.join(found)} ({whose})" for whose, found in by.items())
