@@ -8,11 +8,14 @@ from types import ModuleType
 
 import pytest
 
+from kinegraph.recipe import load_recipe
+from kinegraph.reproduction.plan import parse_plan
 from kinegraph.reproduction.published import load_plan, plan_names
 from kinegraph.reproduction.result import Result, nothing_yet, verdicts
 
-from .documents import ROOT
+from .documents import ROOT, blocks
 
+GUIDE = Path("docs/guides/reproducing.md")
 FIGURES = sorted((ROOT / "docs" / "reproductions").glob("*.json"))
 
 
@@ -58,6 +61,14 @@ def test_all_other_plans_stand_in_the_table(tool: ModuleType, results: str) -> N
         assert (f"`kinegraph reproduce {name} " in table) != (tool.file_name(name) in kept)
     row = next(line for line in table.splitlines() if "lst:nw-ucla" in line)
     assert "| 9 runs of 110 epochs of 5,100 clips, 5.0 million clips in all | 97.2 | not" in row
+
+
+def test_the_plan_in_the_guide_is_one() -> None:
+    (block,) = (one for one in blocks(GUIDE) if one.language == "yaml")
+    plan = parse_plan(block.text, where="the guide")
+    recipe = load_recipe("ctrgcn", [(key, str(value)) for key, value in plan.options.items()])
+    assert recipe.data.split == "subjects"
+    assert plan.stream_options["bone"] == {"training.epochs": 70}
 
 
 def test_a_first_result_gets_a_section_and_leaves_the_table(

@@ -370,6 +370,14 @@ def test_last_and_best_epochs_are_added_up_apart(
         assert found.top1 == top_k(left + right, labels)
     assert both.last.top1 != both.best.top1
 
+    right = np.eye(2, dtype="f4")[labels]
+    for number, logits in enumerate((right, 0.8 * (1 - right))):
+        scored[number] = replace(scored[number], last=replace(scored[number].last, logits=logits))
+    assert collect(plan, runs, scored, []).ensembles[0].last.top1 == 1, "1 against 0.8"
+    weighed = plan.ensembles["both"].model_copy(update={"weighed_as": ("joint-motion", "joint")})
+    plan = plan.model_copy(update={"ensembles": {"both": weighed}})
+    assert collect(plan, runs, scored, []).ensembles[0].last.top1 == 0, "1 against 1.5 x 0.8"
+
 
 def test_a_recipe_that_selects_no_epoch_has_no_best_one(
     plan: Plan, tmp_path: Path, make_store: MakeStore
