@@ -434,6 +434,13 @@ def test_the_page_has_both_epochs_seeds_figures_and_verdicts(plan: Plan) -> None
     assert "**" not in text, "nothing departs from the plan"
 
 
+def test_the_page_tells_what_a_plan_sets() -> None:
+    plan = load_plan("lst:ntu60-xview")
+    text = " ".join(page(plan, nothing_yet(plan, "test")).split())
+    assert "Recipe `ntu-lst --data.split xview`, k-mode-1 with `--objective.original_parts" in text
+    assert "weights of preset `lst:ntu60-xview`, as joint, bone, joint-motion, bone-motion." in text
+
+
 def test_departures_stand_above_the_figures(plan: Plan) -> None:
     changed = made_up(
         plan, changed=("training.epochs 1 instead of 65",), unfinished=("bone-seed2",)

@@ -29,8 +29,8 @@ def plan_lines(plan: Plan) -> list[str]:
         "source": plan.source,
         "needs": plan.recordings,
         "made by": plan.prepare,
-        "recipe": f"{plan.recipe} {_as_typed(plan.options)}".rstrip(),
-        **{f"- {stream}": _as_typed(options) for stream, options in plan.stream_options.items()},
+        "recipe": f"{plan.recipe} {as_typed(plan.options)}".rstrip(),
+        **{f"- {stream}": as_typed(options) for stream, options in plan.stream_options.items()},
         "runs": ", ".join(f"{stream} x {len(seeds)}" for stream, seeds in plan.runs.items()),
         "cost": plan.cost,
         "published": _figures(plan.published),
@@ -41,7 +41,8 @@ def plan_lines(plan: Plan) -> list[str]:
     return [f"{name:<{width}}{value}" for name, value in facts.items() if value]
 
 
-def _as_typed(options: Mapping[str, Any]) -> str:
+def as_typed(options: Mapping[str, Any]) -> str:
+    """Return options of a recipe as they are typed."""
     return " ".join(f"--{key} {value}" for key, value in options.items())
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
+from kinegraph.reproduction.listing import as_typed
 from kinegraph.reproduction.plan import Figure, Plan
 from kinegraph.reproduction.result import (
     Accuracy,
@@ -91,7 +92,7 @@ def page(plan: Plan, result: Result, picture: str = "") -> str:
     parts = [
         f"## {plan.title}",
         *(_fill(f"**{sentence}**") for sentence in departures(result)),
-        _fill(f"{plan.source} Recipe `{plan.recipe}`; {plan.recordings}. The plan: {plan.cost}."),
+        _fill(f"{plan.source} Recipe {_recipe(plan)}; {plan.recordings}. The plan: {plan.cost}."),
         f"```bash\n{plan.prepare}\nkinegraph reproduce {plan.name} --data.store STORE\n```",
         _table(headings(result), rows(plan, result)),
         _fill(_legend(plan, result)),
@@ -103,6 +104,14 @@ def page(plan: Plan, result: Result, picture: str = "") -> str:
         )
         parts += [_runs(result), _fill(_how(result))]
     return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _recipe(plan: Plan) -> str:
+    """Return the recipe with the options that the plan sets, for all runs and for streams."""
+    told = f"`{plan.recipe} {as_typed(plan.options)}".rstrip() + "`"
+    return told + "".join(
+        f", {stream} with `{as_typed(options)}`" for stream, options in plan.stream_options.items()
+    )
 
 
 def _legend(plan: Plan, result: Result) -> str:
@@ -117,7 +126,7 @@ def _legend(plan: Plan, result: Result) -> str:
     reported = f" Others: {', '.join(others)}." if others else ""
     weights = "".join(
         f" {name[:1].upper()}{name[1:]}: {', '.join(one.streams)} of one seed, weights of preset"
-        f" `{one.preset}`."
+        f" `{one.preset}`{', as ' if one.weighed_as else ''}{', '.join(one.weighed_as)}."
         for name, one in plan.ensembles.items()
     )
     return (

@@ -133,7 +133,8 @@ def _values(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     values["title"] = f"{values['title']} on {data.words}"
     values["recordings"] = data.recordings
     values["prepare"] = f"kinegraph data import {data.source}{cleaned} --out STORE"
-    if data.split:
+    recipe = read_recipe(values["recipe"])
+    if data.split != recipe["data"].get("split"):
         values["options"] = {"data.split": data.split} | values.get("options", {})
     for ensemble in values.get("ensembles", {}):
         members = {"preset": f"{system}:{data_set}"} | values["ensembles"][ensemble]
@@ -145,13 +146,12 @@ def _values(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
             {"of": of, "percent": found if isinstance(found, list) else [found], "by": by}
             for of, found in figures
         ]
-    values["cost"] = _cost(values, data)
+    values["cost"] = _cost(values, recipe["training"], data)
     return values
 
 
-def _cost(values: Mapping[str, Any], data: DataSet) -> str:
+def _cost(values: Mapping[str, Any], training: Mapping[str, Any], data: DataSet) -> str:
     """Say how many runs of how many epochs a plan has, and how many clips they are shown."""
-    training = read_recipe(values["recipe"])["training"]
     epochs: list[int] = []
     for stream, seeds in values["runs"].items():
         set_here = values.get("options", {}) | values.get("stream_options", {}).get(stream, {})
