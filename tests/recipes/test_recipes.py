@@ -38,8 +38,8 @@ def small(name: str) -> list[tuple[str, str]]:
 def test_recipe_is_headed_by_what_a_user_has_to_know(name: str) -> None:
     file = resources.files("kinegraph") / "recipes" / f"{name}.yaml"
     head = file.read_text("utf-8").partition("\nsummary:")[0]
-    assert all(line.startswith("# ") for line in head.splitlines())
-    text = " ".join(line.removeprefix("# ").strip() for line in head.splitlines())
+    assert all(line.startswith("#") for line in head.splitlines())
+    text = " ".join(line.removeprefix("#").strip() for line in head.splitlines())
     if load_recipe(name).original:
         assert "ublished" in text, "the accuracy that is expected"
         assert "Every value is published" in text or "guess" in text or "are the published" in text
