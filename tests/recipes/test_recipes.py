@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -17,6 +18,7 @@ from kinegraph.training.run_folder import RunFolder
 from kinegraph.training.setup import open_data
 
 SMALL = [("training.batch_size", "4"), ("training.accumulate", "1")]
+OPTION = re.compile(r"--((?:stream|seed|[a-z]+\.\w+)) (\S+)")  # a key of the recipe, in a comment
 LONGEST = 64  # frames, so that recipes of whole clips take no longer than others
 
 
@@ -46,6 +48,9 @@ def test_recipe_is_headed_by_what_a_user_has_to_know(name: str) -> None:
         assert f"kinegraph train {name} --data.store" in text
     else:
         assert "kinegraph " in text
+    for key, value in OPTION.findall(text):
+        if key != "data.store":
+            load_recipe(name, [(key, value.rstrip(".,:;)"))])
 
 
 @pytest.mark.parametrize("name", recipe_names())
