@@ -78,6 +78,7 @@ def _aligned(golden: Golden) -> bool:
 
 FAMILIES = (
     Family("graphs of ST-GCN", "graphs_stgcn", tools.check_stgcn_graphs, _every),
+    Family("graphs of the first ST-GCN", "graphs_v1", tools.check_first_graphs, _every),
     Family("graphs of CTR-GCN", "graphs_ctrgcn", tools.check_ctrgcn_graphs, _every),
     Family("first ST-GCN", "stgcn_v1", early.check_first_release, _every),
     Family("two-stream ST-GCN", "stgcn_twostream", early.check_two_stream, _every),

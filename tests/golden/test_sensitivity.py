@@ -15,6 +15,7 @@ from kinegraph.backbones.body import Body
 from kinegraph.data.cleaning import aligned, denoised, pyskl
 from kinegraph.data.export import frame50
 from kinegraph.data.formats import kinetics
+from kinegraph.nn import graph
 from kinegraph.objectives import bottleneck, contrast, two_stream
 from kinegraph.objectives import language as objective_language
 from kinegraph.objectives.language_parts import part_lists
@@ -97,8 +98,8 @@ def no_attention(patch: Patch) -> None:
 
 
 def transpose_first_release(patch: Patch) -> None:
-    graphs = stgcn_v1.directed
-    patch.setattr(stgcn_v1, "directed", lambda skeleton: graphs(skeleton).swapaxes(1, 2).copy())
+    graphs = stgcn_v1.first_release
+    patch.setattr(stgcn_v1, "first_release", lambda *of: graphs(*of).swapaxes(1, 2).copy())
 
 
 def no_residual(patch: Patch) -> None:
@@ -238,9 +239,13 @@ def turn_backwards(patch: Patch) -> None:
 
 
 def transpose_graphs(patch: Patch) -> None:
-    partition, directed = tools.partition, tools.directed
-    patch.setattr(tools, "partition", lambda *a, **k: partition(*a, **k).swapaxes(1, 2))
-    patch.setattr(tools, "directed", lambda skeleton: directed(skeleton).swapaxes(1, 2))
+    for name in ("partition", "directed", "first_release"):
+        make = getattr(tools, name)
+        patch.setattr(tools, name, lambda *a, make=make, **k: make(*a, **k).swapaxes(1, 2))
+
+
+def columns_alone(patch: Patch) -> None:
+    patch.setattr(graph, "_normalise_both", graph.normalise_columns)
 
 
 def true_partition(patch: Patch) -> None:
@@ -328,6 +333,13 @@ BREAKAGES = [
     Breakage("graphs of ST-GCN", "transposed", transpose_graphs, ("ntu-rgb+d|spatial|hop1|dil1",)),
     Breakage(
         "graphs of ST-GCN", "true distances", true_partition, ("openpose|spatial|hop1|dil1",)
+    ),
+    Breakage(
+        "graphs of the first ST-GCN", "transposed", transpose_graphs,
+        ("ntu|uniform", "ntu|distance*", "kinetics|distance", "kinetics|spatial"),
+    ),
+    Breakage(
+        "graphs of the first ST-GCN", "columns alone", columns_alone, ("ntu|DAD", "kinetics|DLD")
     ),
     Breakage("graphs of CTR-GCN", "transposed", transpose_graphs, ("ntu_A", "ucla_A")),
     Breakage("ST-GCN", "graph transposed", transpose_stgcn, STGCN),

@@ -19,7 +19,7 @@ from kinegraph.evaluation.metrics import (
 )
 from kinegraph.evaluation.presets import preset_weights
 from kinegraph.evaluation.scores import Scores
-from kinegraph.nn.graph import directed, partition
+from kinegraph.nn.graph import directed, first_release, partition
 from kinegraph.recipe import ScheduleConfig
 from kinegraph.skeleton import load_layout
 from kinegraph.training.optim import learning_rate
@@ -52,6 +52,16 @@ def check_stgcn_graphs(golden: Golden) -> Iterator[Comparison]:
         )
         yield Comparison(name, matrices, 1e-12)
         assert skeleton.centre == golden.meta["info"][name]["center"]
+
+
+def check_first_graphs(golden: Golden) -> Iterator[Comparison]:
+    """Graphs of the first release of ST-GCN in all of its modes."""
+    for name in golden.arrays:
+        layout, mode = name.split("|")
+        skeleton = load_layout({"ntu": "ntu25", "kinetics": "openpose18"}[layout])
+        matrices = first_release(skeleton, mode)  # type: ignore[arg-type]
+        alone = golden.expected(name).ndim == 2  # without an axis for the only one
+        yield Comparison(name, matrices[0] if alone else matrices, 1e-12)
 
 
 def check_ctrgcn_graphs(golden: Golden) -> Iterator[Comparison]:

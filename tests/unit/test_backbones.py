@@ -12,13 +12,14 @@ from kinegraph.backbones import (
     CTRGCNBaselineConfig,
     CTRGCNConfig,
     STGCNConfig,
+    STGCNFirstReleaseConfig,
     build_backbone,
 )
 from kinegraph.backbones.ctrgcn import CTRGCN, RefinedGraphConv, mean_over_time
 from kinegraph.backbones.ctrgcn_baseline import CTRGCNBaseline, LearnedGraphConv
 from kinegraph.backbones.stgcn import STGCN
 from kinegraph.errors import RecipeError
-from kinegraph.nn.graph import directed
+from kinegraph.nn.graph import directed, first_release
 from kinegraph.registry import Config
 from kinegraph.skeleton import load_layout
 
@@ -73,6 +74,20 @@ def test_stgcn_strategies(strategy: str) -> None:
     partitions = {"uniform": 1, "distance": 3, "spatial": 5}[strategy]
     assert backbone.state_dict()["adjacency"].shape == (partitions, 20, 20)
     assert len([name for name in backbone.state_dict() if "edge_importance" in name]) == 10
+
+
+@pytest.mark.parametrize(
+    ("strategy", "subsets"),
+    [("uniform", 1), ("distance*", 1), ("distance", 2), ("spatial", 3), ("DAD", 1), ("DLD", 1)],
+)
+def test_the_first_stgcn_has_the_graphs_of_its_release(strategy: str, subsets: int) -> None:
+    config = STGCNFirstReleaseConfig(strategy=strategy, width=4, dropout=0.0)  # type: ignore[arg-type]
+    backbone = build_backbone(config, UCLA, persons=1)
+    for block in backbone.blocks:
+        assert block.spatial.mask.shape == (subsets, 20, 20)
+        chosen = torch.from_numpy(first_release(UCLA, strategy)).float()  # type: ignore[arg-type]
+        assert torch.equal(block.spatial.adjacency, chosen)
+    assert backbone(torch.randn(2, 3, 5, 20, 1)).pooled.shape == (2, 16)
 
 
 def test_stgcn_without_edge_importance_has_no_such_parameters() -> None:

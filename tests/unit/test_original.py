@@ -14,7 +14,7 @@ from kinegraph.compat import load_original
 from kinegraph.compat.converting import Wishes, convert, revert
 from kinegraph.compat.rules import RULES
 from kinegraph.compat.state_dicts import to_original
-from kinegraph.compat.systems import SYSTEMS, recognise
+from kinegraph.compat.systems import GRAPHS, SYSTEMS, recognise
 from kinegraph.errors import CheckpointError
 from kinegraph.objectives import OBJECTIVES, build_objective
 from kinegraph.recipe import parse_recipe
@@ -150,6 +150,33 @@ def test_reversing_what_no_original_has_is_refused() -> None:
     done = convert("infogcn", weights("infogcn"), Wishes(classes=CLASSES)).checkpoint
     recipe = parse_recipe({"backbone": {"name": "infogcn"}})
     with pytest.raises(CheckpointError, match="no original program has the network 'infogcn'"):
+        revert(replace(done, recipe=recipe, progress={}))
+
+
+@pytest.mark.parametrize(
+    ("system", "options", "count", "needed"),
+    [
+        ("stgcn-v1", {"strategy": "distance"}, 2, "backbone.strategy spatial"),
+        ("stgcn-v1", {"strategy": "DAD"}, 1, "backbone.strategy spatial"),
+        ("infogcn", {"heads": 2}, 2, "backbone.heads 3"),
+    ],
+)
+def test_another_number_of_graphs_is_refused_both_ways(
+    system: str, options: dict[str, object], count: int, needed: str
+) -> None:
+    state = weights(system)
+    first, _, _ = GRAPHS[system]
+    few = {
+        name: tensor
+        for name, tensor in state.items()
+        if not name.startswith(tuple(f"{first}{k}" for k in range(count, 3)))
+    }
+    with pytest.raises(CheckpointError, match=rf"made for {count} graphs .*{needed}"):
+        convert(system, few, Wishes(classes=CLASSES))
+    done = convert(system, state, Wishes(classes=CLASSES)).checkpoint
+    backbone = done.recipe.backbone.model_copy(update=options)
+    recipe = done.recipe.model_copy(update={"backbone": backbone})
+    with pytest.raises(CheckpointError, match=f"only networks with {needed.split()[1]} are"):
         revert(replace(done, recipe=recipe, progress={}))
 
 

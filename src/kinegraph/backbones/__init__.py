@@ -37,6 +37,8 @@ class STGCNFirstReleaseConfig(Config):
     name: Literal["stgcn-v1"] = "stgcn-v1"
     width: int = Field(64, ge=4)
     """Channels of the first four blocks, doubled twice later."""
+    strategy: Literal["uniform", "distance*", "distance", "spatial", "DAD", "DLD"] = "spatial"
+    """Which of the release's graphs joins the joints; published weights are for `spatial`."""
     dropout: float = Field(0.5, ge=0, lt=1)
     """Before each temporal convolution but the first."""
 
@@ -124,7 +126,14 @@ def _build_stgcn_v1(
 ) -> Backbone:
     from kinegraph.backbones.stgcn_v1 import STGCNFirstRelease
 
-    return STGCNFirstRelease(skeleton, in_channels, persons, config.width, dropout=config.dropout)
+    return STGCNFirstRelease(
+        skeleton,
+        in_channels,
+        persons,
+        config.width,
+        strategy=config.strategy,
+        dropout=config.dropout,
+    )
 
 
 def _build_tcn(

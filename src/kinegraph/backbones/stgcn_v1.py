@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from kinegraph.backbones.base import Backbone, Features
 from kinegraph.kernels.aggregate import project_and_aggregate
-from kinegraph.nn.graph import directed
+from kinegraph.nn.graph import FirstStrategy, first_release
 from kinegraph.nn.init import kaiming_fan_out
 from kinegraph.nn.norm import BatchNorm, normalise_clips
 from kinegraph.nn.persons import Rows, fold, pool, rows_of
@@ -87,6 +87,7 @@ class STGCNFirstRelease(Backbone):
         in_channels: C of the input.
         persons: M, person slots.
         width: Channels of the first four blocks (64 in the release), doubled twice later.
+        strategy: Which of the release's graphs joins the joints, see `first_release`.
         dropout: Before the temporal convolution of every block but the first.
     """
 
@@ -97,10 +98,11 @@ class STGCNFirstRelease(Backbone):
         persons: int,
         width: int = 64,
         *,
+        strategy: FirstStrategy = "spatial",
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        adjacency = torch.from_numpy(directed(skeleton)).float()
+        adjacency = torch.from_numpy(first_release(skeleton, strategy)).float()
         channels = [in_channels, *(width * factor for factor in WIDTHS)]
         self.input_norm = BatchNorm(persons * skeleton.joint_count * in_channels)
         self.blocks = nn.ModuleList(

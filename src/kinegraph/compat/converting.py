@@ -17,7 +17,13 @@ from torch import Tensor
 from kinegraph.compat.original import Taken, cut_head, fill_objective, take_apart
 from kinegraph.compat.rules import RULES
 from kinegraph.compat.state_dicts import StateDict, present_names, to_original
-from kinegraph.compat.systems import SYSTEMS, choose_skeleton, find_system, persons_of
+from kinegraph.compat.systems import (
+    GRAPHS,
+    SYSTEMS,
+    choose_skeleton,
+    find_system,
+    persons_of,
+)
 from kinegraph.errors import CheckpointError
 from kinegraph.recipe import Recipe, parse_recipe
 from kinegraph.registry import Config
@@ -241,6 +247,12 @@ def _family_of(recipe: Recipe) -> str:
     if family not in RULES or (name, objective) == ("infogcn", "classify"):
         raise CheckpointError(
             f"no original program has the network '{name}' with the objective '{objective}'"
+        )
+    _, option, value = GRAPHS.get(name, ("", "name", name))
+    if getattr(recipe.backbone, option) != value:
+        raise CheckpointError(
+            f"backbone.{option} {getattr(recipe.backbone, option)}: only networks with {value} are"
+            f" written as those of the original program"
         )
     return family
 

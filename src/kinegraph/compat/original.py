@@ -18,6 +18,7 @@ from kinegraph.compat.rules import UNUSED
 from kinegraph.compat.state_dicts import StateDict, from_original, present_names, to_original
 from kinegraph.compat.systems import (
     Facts,
+    check_graphs,
     family_of,
     find_system,
     persons_of,
@@ -78,6 +79,7 @@ def take_apart(system: str | None, state: Mapping[str, Tensor]) -> Taken:
         )
     family = family_of(system, theirs)
     today = present_names(family, theirs)
+    check_graphs(family, today)
     endings, beginnings = UNUSED.get(family, ()), find_system(system).carried
     carried = [n for n in today if n.startswith(beginnings) or (endings and n.endswith(endings))]
     ours = from_original(family, {n: t for n, t in today.items() if n not in carried})

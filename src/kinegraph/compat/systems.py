@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
+from kinegraph.compat.rules import SUBSETS
 from kinegraph.errors import CheckpointError, unknown
 from kinegraph.skeleton import Skeleton, load_layout
 
@@ -60,6 +61,13 @@ MARKS = (
     (".gcn1.convs.", "ctrgcn"),
     (".gcn1.conv_d.", "ctrgcn-baseline"),
 )
+
+# Networks with a module for each graph: how its names begin, what our configuration calls their
+# number, and with what value there are the three that published weights have.
+GRAPHS = {
+    "stgcn-v1": ("gcn0.conv_list.", "strategy", "spatial"),
+    "infogcn": ("l1.agcn.conv_d.", "heads", 3),
+}
 
 LAYOUTS = {25: "ntu25", 24: "ntu_edge", 20: "ucla20", 18: "openpose18"}  # by joints
 
@@ -120,6 +128,19 @@ def family_of(system: str, names: Iterable[str]) -> str:
     whose += "" if hint else " known system's"
     first = ", ".join(f"'{name}'" for name in names[:3]) or "nothing"
     raise CheckpointError(f"this is no state dict of '{system}' (it has {first}, ...): {whose}")
+
+
+def check_graphs(family: str, names: Iterable[str]) -> None:
+    """Raise CheckpointError if a network has another number of graphs than published ones."""
+    if family not in GRAPHS:
+        return
+    beginning, option, value = GRAPHS[family]
+    found = {n.removeprefix(beginning).split(".")[0] for n in names if n.startswith(beginning)}
+    if found and len(found) != SUBSETS:
+        raise CheckpointError(
+            f"the file is made for {len(found)} graphs in each block of {family}; files of"
+            f" {SUBSETS} can be converted (backbone.{option} {value})"
+        )
 
 
 def read_facts(family: str, state: Mapping[str, Tensor]) -> Facts:
@@ -256,12 +277,9 @@ def _tcn(look: _Shapes) -> Facts:
 
 def _infogcn(look: _Shapes) -> Facts:
     joints, width = look("pos_embedding", 1), look("pos_embedding", 2)
-    heads = look("l1.agcn.shared_topology")
-    if heads != 3:
-        raise CheckpointError(f"the file has {heads} attention heads; 3 can be converted")
     return Facts(
         look.family,
-        {"name": "infogcn", "width": width, "heads": heads},
+        {"name": "infogcn", "width": width, "heads": look("l1.agcn.shared_topology")},
         look("to_joint_embedding.weight", 1),
         joints,
         look.people(joints * width),

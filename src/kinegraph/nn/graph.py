@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from kinegraph.skeleton import Skeleton
 
 Strategy = Literal["uniform", "distance", "spatial"]
+FirstStrategy = Literal["uniform", "distance*", "distance", "spatial", "DAD", "DLD"]
 Matrices = NDArray[np.float64]
 
 
@@ -81,3 +82,43 @@ def directed(skeleton: Skeleton) -> Matrices:
         inward[parent, child] = 1
     identity = np.eye(skeleton.joint_count)
     return np.stack((identity, normalise_columns(inward), normalise_columns(inward.T)))
+
+
+def first_release(skeleton: Skeleton, strategy: FirstStrategy = "spatial") -> Matrices:
+    """Return the graphs that the first release of ST-GCN offers, by the names it gives them.
+
+    With N the bones in both directions, normalised by columns, and n the same normalised by rows
+    and columns alike: ``uniform`` is N of the bones and the joints themselves, ``distance*``
+    I - N, ``distance`` I and N, ``spatial`` that of `directed`, ``DAD`` is n of the bones and the
+    joints themselves, and ``DLD`` I - n, the Laplacian.
+
+    Source: Yan et al., ST-GCN (AAAI 2018), as released in January 2018.
+    Differs from the original: those of one matrix have an axis of one subset.
+
+    Returns:
+        (K, V, V) float64: K is 3 for ``spatial``, 2 for ``distance``, else 1.
+    """
+    if strategy == "spatial":
+        return directed(skeleton)
+    identity = np.eye(skeleton.joint_count)
+    bones = (skeleton.hops == 1).astype(np.float64)
+    match strategy:
+        case "uniform":
+            matrices = [normalise_columns(bones + identity)]
+        case "distance":
+            matrices = [identity, normalise_columns(bones)]
+        case "distance*":
+            matrices = [identity - normalise_columns(bones)]
+        case "DAD":
+            matrices = [_normalise_both(bones + identity)]
+        case "DLD":
+            matrices = [identity - _normalise_both(bones)]
+    return np.stack(matrices)
+
+
+def _normalise_both(matrix: Matrices) -> Matrices:
+    """Divide a symmetric matrix by the square roots of its column sums, along both axes."""
+    roots = np.sqrt(matrix.sum(axis=0))
+    both = np.outer(roots, roots)
+    normalised: Matrices = np.divide(matrix, both, out=np.zeros_like(matrix), where=both > 0)
+    return normalised
