@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +142,13 @@ def test_a_converted_file_is_tested(
     assert main(["test", str(ours), "--data.store", str(store), "--out", str(scores)]) == 0
     capsys.readouterr()
     assert load_scores(scores).logits.shape == (10, 10)
+    assert main(["test", str(ours), "--data.store", str(store)]) == 0
+    captured = capsys.readouterr()
+    assert "10 test clips, epoch 65" in captured.out
+    assert "--out FILE.npz" in captured.err
+    assert {path.name for path in tmp_path.iterdir()} == {
+        path.name for path in (ucla, store, ours, scores)
+    }
 
 
 def test_a_run_folder_with_its_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -189,9 +197,15 @@ def test_bad_files_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str
     files = {
         "evil.pt": "would run code",
         "cut.pt": "no whole file",
-        "text.pt": "no file of PyTorch weights",
+        "text.pt": "no file of PyTorch weights: it holds something else, or is damaged$",
         "list.pt": "holds a list, expected a state dict",
-        "mixed.pt": "more than tensors ('epoch')",
+        "mixed.pt": "more than tensors \\('epoch'\\)",
+        "empty.pt": "it is empty, or ends too early",
+        "sparse.pt": "'a' of .* is a tensor of another kind \\(sparse_coo\\)",
+        "meta.pt": "another kind \\(without numbers\\)",
+        "complex.pt": "another kind \\(complex64\\)",
+        "flipped.pt": "is damaged: its part '.*data/0' does not have its checksum",
+        "ours.safetensors": "one of kinegraph: --reverse converts it back",
     }
     torch.save({"a": Evil()}, tmp_path / "evil.pt")
     torch.save({"a": torch.zeros(9000)}, tmp_path / "cut.pt")
@@ -200,9 +214,17 @@ def test_bad_files_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str
     (tmp_path / "text.pt").write_text("no weights at all")
     torch.save([torch.zeros(1)], tmp_path / "list.pt")
     torch.save({"epoch": 3, "a": torch.zeros(1)}, tmp_path / "mixed.pt")
+    (tmp_path / "empty.pt").touch()
+    torch.save({"a": torch.eye(2).to_sparse()}, tmp_path / "sparse.pt")
+    torch.save({"a": torch.empty(2, device="meta")}, tmp_path / "meta.pt")
+    torch.save({"a": torch.ones(2, dtype=torch.complex64)}, tmp_path / "complex.pt")
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    (tmp_path / "flipped.pt").write_bytes(flipped)
+    (tmp_path / "ours.safetensors").touch()
     for name, reason in files.items():
         error = run(capsys, tmp_path / name, "--out", tmp_path / "x.safetensors", code=2)
-        assert reason in error
+        assert re.search(reason, error), error
     assert not (tmp_path / "x.safetensors").exists()
 
 
@@ -254,3 +276,13 @@ def test_missing_and_strange_names_are_listed(
     del state["l3.gcn1.PA"]
     torch.save(state, ucla)
     assert "lacks 'l3.gcn1.PA'" in run(capsys, ucla, "--out", out, code=2)
+
+
+def test_weights_that_are_not_finite_are_named(
+    ucla: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = read(ucla)
+    state["l3.gcn1.PA"][0, 1] = torch.nan
+    torch.save(state, ucla)
+    text = run(capsys, ucla, "--out", tmp_path / "x.safetensors")
+    assert "NaN or infinite, so that no result can be trusted: 1 (l3.gcn1.PA)" in text

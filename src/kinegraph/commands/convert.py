@@ -208,6 +208,7 @@ def _facts(done: Conversion, file: Path, config: Path | None, assumed: list[str]
         "left_over": list(done.carried),
         "missing": list(done.missing),
         "rows_cut": done.cut,
+        "not_finite": list(done.not_finite),
     }
 
 
@@ -227,6 +228,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     for key, meaning in (
         ("missing", "missing, begun anew"),
         ("left_over", "left over, kept but never computed with"),
+        ("not_finite", "NaN or infinite, so that no result can be trusted"),
     ):
         if facts.get(key):
             lines.append(f"{meaning}: {len(facts[key])} ({_some(facts[key])})")

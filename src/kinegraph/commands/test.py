@@ -9,7 +9,7 @@ import orjson
 import tyro
 from pydantic import BaseModel, ConfigDict, Field
 
-from kinegraph.console import console, say
+from kinegraph.console import console, remark, say
 from kinegraph.errors import OutputError
 from kinegraph.files import refuse_existing
 from kinegraph.training.launch import run_ranks, several
@@ -29,8 +29,9 @@ class DataArguments(BaseModel):
 class Arguments(BaseModel):
     """Score the test clips with a trained run.
 
-    Writes scores/test.npz and report.html into the run folder. `kinegraph ensemble` adds up the
-    scores of several runs.
+    Writes scores/test.npz and report.html into the run folder; of a checkpoint that lies in none,
+    such as converted weights, it prints the table alone. `kinegraph ensemble` adds up the scores
+    of several runs.
     """
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
@@ -99,10 +100,11 @@ def run(arguments: Arguments) -> int:
     if arguments.out:
         save_scores(arguments.out, scores, force=arguments.force)
         written = {"scores": str(arguments.out)}
-    else:
+    elif tested.folder:
         report = save_test(tested, baselines=baselines, force=arguments.force)
-        assert tested.folder is not None
         written = {"scores": str(tested.folder.scores(scores.split)), "report": str(report)}
+    else:  # converted weights, or a checkpoint that was moved
+        written = {}
     labelled = scores.labelled()
     summary = summarise(labelled.logits, labelled.labels)
     facts: dict[str, Any] = {
@@ -126,6 +128,8 @@ def run(arguments: Arguments) -> int:
         say(f"note: {note}")
     for kind, path in written.items():
         say(f"{kind}: {path}")
+    if not written:
+        remark("scores not kept: the checkpoint lies in no run folder; --out FILE.npz keeps them")
     return 0
 
 

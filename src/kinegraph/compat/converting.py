@@ -67,6 +67,7 @@ class Conversion:
         carried: Original names that are kept but never computed with.
         missing: What the file lacks and starts anew, by our names.
         cut: Rows of the head that no class of the checkpoint has.
+        not_finite: Original names of used tensors that hold NaN or infinity.
     """
 
     checkpoint: Checkpoint
@@ -74,6 +75,7 @@ class Conversion:
     carried: tuple[str, ...]
     missing: tuple[str, ...]
     cut: int
+    not_finite: tuple[str, ...]
 
 
 def convert(system: str | None, state: Mapping[str, Tensor], wishes: Wishes) -> Conversion:
@@ -108,12 +110,14 @@ def convert(system: str | None, state: Mapping[str, Tensor], wishes: Wishes) -> 
         progress={RECORD: record},
         tensors=tensors,
     )
+    used = tuple(name for name in taken.theirs if name not in taken.carried)
     return Conversion(
         checkpoint=checkpoint,
-        used=tuple(name for name in taken.theirs if name not in taken.carried),
+        used=used,
         carried=taken.carried,
         missing=(*taken.counters, *own),
         cut=taken.facts.classes - len(classes),
+        not_finite=tuple(name for name in used if not taken.theirs[name].isfinite().all()),
     )
 
 

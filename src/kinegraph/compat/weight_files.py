@@ -10,6 +10,7 @@ from __future__ import annotations
 import pickle
 import re
 import warnings
+import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,6 +38,11 @@ def find_weights(path: Path) -> Path:
     """
     if not path.exists():
         raise CheckpointError(f"'{path}' does not exist; expected a .pt or .pth file")
+    if path.suffix == ".safetensors":
+        raise CheckpointError(
+            f"'{path}' is no file of an original program but one of kinegraph: --reverse converts"
+            " it back"
+        )
     if not path.is_dir():
         return path
     found = sorted(file for file in path.iterdir() if file.suffix in WEIGHTS)
@@ -81,6 +87,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
                 " plain dicts are read. Its owner can save it anew with"
                 " torch.save(model.state_dict(), ...)"
             ) from None
+        if reason.startswith("Weights only load failed"):  # and more about PyTorch's options
+            reason = "it holds something else, or is damaged"
         raise CheckpointError(f"'{path}' is no file of PyTorch weights: {reason}") from None
     except (
         ArithmeticError,
@@ -97,7 +105,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"'{path}' is no whole file of PyTorch weights: {_first_line(error)}"
         ) from None
-    return _state_dict(content, path)
+    state = _state_dict(content, path)
+    _check_whole(path)
+    return state
 
 
 def write_weights(path: Path, state: Mapping[str, Tensor], *, force: bool = False) -> None:
@@ -118,6 +128,8 @@ def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
                 return _state_dict(content[key], path)
         strangers = [str(k) for k, v in content.items() if not isinstance(v, Tensor)]
         if content and not strangers and all(isinstance(key, str) for key in content):
+            for name, tensor in content.items():
+                _check_tensor(name, tensor, path)
             return dict(content)
         if strangers:
             raise CheckpointError(
@@ -129,6 +141,33 @@ def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
     )
 
 
+def _check_tensor(name: str, tensor: Tensor, path: Path) -> None:
+    """Raise CheckpointError unless a tensor holds plain numbers."""
+    kind = str(tensor.layout if tensor.layout != torch.strided else tensor.dtype)
+    kind = "without numbers" if tensor.is_meta else kind.removeprefix("torch.")
+    plain = tensor.layout == torch.strided and not (tensor.is_quantized or tensor.is_complex())
+    if tensor.is_meta or not plain:
+        raise CheckpointError(
+            f"'{name}' of '{path}' is a tensor of another kind ({kind}); expected real numbers,"
+            " each of them there"
+        )
+
+
+def _check_whole(path: Path) -> None:
+    """Raise CheckpointError if a part of a file has lost its checksum; old files have none."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
+        return  # of the old form; or PyTorch reads what others do not
+    if damaged:
+        raise CheckpointError(
+            f"'{path}' is damaged: its part '{damaged}' does not have its checksum; get it anew"
+        )
+
+
 def _first_line(error: BaseException) -> str:
     text = str(error).strip().splitlines()
+    if isinstance(error, EOFError):
+        return "it is empty, or ends too early"
     return text[0][:200] if text else type(error).__name__
