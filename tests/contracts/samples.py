@@ -23,6 +23,8 @@ from kinegraph.registry import Component, Config
 from kinegraph.skeleton import Skeleton, layout_names, load_layout
 
 LAYOUTS = layout_names()
+# A layout that nobody has: of five joints with two numbers each.
+MADE = str(Path(__file__).with_name("five.toml"))
 CLASSES = 5
 # Objectives that compare maps over joints, and a backbone that keeps none.
 REFUSED = {("refine", "tcn"), ("language", "tcn")}
@@ -128,9 +130,11 @@ def some_clips(
     return x * present[:, None, None, None, :], present
 
 
-def some_batch(layout: str = "ntu25", persons: int = 2, *, clips: int = 4) -> Batch:
+def some_batch(
+    layout: str = "ntu25", persons: int = 2, *, clips: int = 4, frames: int = 13
+) -> Batch:
     """Return a batch of random clips with labels."""
-    x, present = some_clips(layout, persons, clips=clips)
+    x, present = some_clips(layout, persons, clips=clips, frames=frames)
     index = torch.arange(clips)
     return Batch(x=x, label=index % CLASSES, index=index, present=present)
 

@@ -16,13 +16,13 @@ from kinegraph.errors import RecipeError
 from kinegraph.nn.persons import plan_rows
 from kinegraph.skeleton import load_layout
 
-from .samples import LAYOUTS, settle, small_backbone, some_clips
+from .samples import LAYOUTS, MADE, settle, small_backbone, some_clips
 
 every_backbone = pytest.mark.parametrize("name", BACKBONES)
 
 
 @every_backbone
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", [*LAYOUTS, pytest.param(MADE, id="made")])
 @pytest.mark.parametrize("persons", [1, 2])
 def test_shapes(name: str, layout: str, persons: int) -> None:
     backbone = small_backbone(name, layout, persons).eval()
