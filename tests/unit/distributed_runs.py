@@ -225,7 +225,7 @@ def run(folder: Path) -> dict[str, Any]:
         words += ["--json", "--device", "cpu", "--skip-bad", "--batch-size", "4"]
         words += ["--layout", "coco17"]
         results[f"says-{size}"] = command(size, words, says=folder / f"says-{size}.json")
-    for recipe in ("people", "original", "bottleneck", "refine", "language"):
+    for recipe in ("people", "original", "two-stream", "bottleneck", "refine", "language"):
         for size in (1, 2, 3):
             action = partial(differentiate, folder=folder, recipe=recipe, size=size)
             results[f"exactly {recipe}-{size}"] = together(size, action)

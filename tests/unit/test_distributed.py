@@ -125,15 +125,18 @@ def folder(tmp_path: Path, tiny_recipe: Callable[..., dict[str, Any]]) -> Path:
             training=training, backbone={"dropout": 0.3},
             objective={"name": "classify", "dropout": 0.3}, **common,
         ),
+        "two-stream": tiny_recipe(
+            training=training, objective={"name": "two-stream"}, **common
+        ) | {"backbone": {"name": "stgcn-v1", "width": 4, "dropout": 0.0}},
         "bottleneck": tiny_recipe(
             training=training, objective={"name": "bottleneck", "marginal": 0.5}, **common
-        ),
+        ) | {"backbone": {"name": "infogcn", "width": 8}},
         "refine": tiny_recipe(
             training=training, objective={"name": "refine", "version": "V2", "width": 20}, **common
-        ),
+        ) | {"backbone": {"name": "tcagcn", "width": 8}},
         "language": tiny_recipe(
             training=training, objective={"name": "language", "weight": 5.0}, **common
-        ),
+        ) | {"backbone": {"name": "aagcn", "width": 8}},
     }  # fmt: skip
     for name, recipe in recipes.items():
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(recipe))
@@ -177,7 +180,7 @@ def test_several_processes_are_one(folder: Path) -> None:
     assert_same_run(folder / "people-1", folder / "people-3", name="best")
 
     # In float64 nothing is left but rounding.
-    for recipe in ("people", "original", "bottleneck", "refine", "language"):
+    for recipe in ("people", "original", "two-stream", "bottleneck", "refine", "language"):
         one = np.load(folder / f"{recipe}-1.npz")
         largest = max(np.abs(one[key]).max() for key in one.files if "/gradient/" in key)
         assert one.files[-1].startswith("2/"), "three batches"

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import shutil
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
-from kinegraph.nn.norm import BatchNorm
+from kinegraph.nn.norm import BatchNorm, normalise_clips
+from kinegraph.nn.persons import rows_of
 
 
 def norm_of(channels: int) -> BatchNorm:
@@ -122,3 +126,42 @@ def test_compiled_sums_are_as_precise_as_plain_ones(weighted: bool) -> None:
         found = gradients(torch.float32, compiled=True)
     for one, other in zip(found, gradients(torch.float64, compiled=False), strict=True):
         assert float((one - other).norm() / other.norm()) < 3e-7
+
+
+@pytest.mark.parametrize("sizes", [[1, 2], [2, 0, 1]])
+def test_slots_are_counted_over_processes_also_where_everyone_is_there(sizes: list[int]) -> None:
+    """The second slot has fewer people than the first, which only some processes see."""
+    torch.manual_seed(1)
+    x, factor = torch.randn(2, 3, 2, 5, 4, 2, dtype=torch.float64)  # (N, C, T, V, M) each
+    present = torch.tensor([[True, True], [True, True], [True, False]])
+    starts = [sum(sizes[:rank]) for rank in range(len(sizes))]
+    barrier, slots = Barrier(len(sizes)), [torch.empty(0)] * len(sizes)
+
+    def run(rank: int, begin: int, end: int, *, alone: bool) -> tuple[Tensor, Tensor]:
+        def reduce(values: Tensor) -> Tensor:
+            slots[rank] = values
+            barrier.wait(10)
+            total = sum(slots[1:], slots[0].clone())
+            barrier.wait(10)
+            return total
+
+        norm = norm_of(2 * 4 * 2).double()
+        norm.reduce = None if alone else reduce
+        mine, part = x[begin:end].clone().requires_grad_(), present[begin:end]
+        normalised = normalise_clips(norm, mine, rows_of(mine, part))
+        kept = part[:, None, None, None].to(mine.dtype)
+        (normalised * factor[begin:end] * kept).sum().backward()
+        assert mine.grad is not None
+        assert norm.running_var is not None
+        return mine.grad, norm.running_var
+
+    gradient, variance = run(0, 0, 3, alone=True)
+    with ThreadPoolExecutor(len(sizes)) as pool:
+        jobs = [
+            pool.submit(run, rank, begin, begin + size, alone=False)
+            for rank, (begin, size) in enumerate(zip(starts, sizes, strict=True))
+        ]
+        found = [job.result() for job in jobs]
+    torch.testing.assert_close(torch.cat([own for own, _ in found]), gradient)
+    for _, own in found:
+        torch.testing.assert_close(own, variance)

@@ -80,5 +80,8 @@ def normalise_clips(norm: BatchNorm, x: Tensor, rows: Rows) -> Tensor:
     weight = None
     if rows.counted is not None:  # (N, M) -> (N, M*V*C)
         weight = rows.counted.to(x.dtype).repeat_interleave(joints * channels, dim=1)
+    elif norm.reduce is not None and persons > 1:
+        # All are here, but not in every process: each slot has a number of people of its own.
+        weight = x.new_ones(clips, persons * joints * channels)
     normalised: Tensor = norm(flat, weight)
     return normalised.view(clips, persons, joints, channels, frames).permute(0, 3, 4, 2, 1)
