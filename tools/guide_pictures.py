@@ -4,7 +4,7 @@
 .venv/bin/python tools/guide_pictures.py --all docs/images
 
 Names: st-gcn, ctr-gcn, infogcn, fr-head, lst. Those that need a trained network train one on the
-synthetic recordings of `kinegraph demo`, on one core, with a fixed seed, in one or two minutes.
+synthetic recordings of `kinegraph demo`, on one core, with a fixed seed, in one to three minutes.
 """
 
 from __future__ import annotations

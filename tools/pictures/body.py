@@ -1,4 +1,4 @@
-"""What the pictures share: a body on paper, arrows on it, and a network trained in a minute."""
+"""What the pictures share: a body on paper, arrows on it, and a network trained on the demo's data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from kinegraph.cli import main
 from kinegraph.data.synthetic import make_synthetic
-from kinegraph.inference.colours import FAINT, INK
+from kinegraph.inference.colours import FAINT, INK, PALETTE
 from kinegraph.inference.scene import Floats, make_scene
 from kinegraph.objectives.base import Objective
 from kinegraph.skeleton import Skeleton
@@ -23,7 +23,7 @@ from kinegraph.training.checkpoint import Checkpoint, load_checkpoint
 from kinegraph.training.run_folder import find_checkpoint
 from kinegraph.training.setup import RunData, open_data
 
-LEFT, RIGHT = "#0072B2", "#D55E00"  # of colours.PALETTE
+LEFT, RIGHT = PALETTE[0]["left"], PALETTE[0]["right"]
 SMALL, TEXT, HEADING = 8, 9, 10.5
 
 
