@@ -53,11 +53,13 @@ class Component:
         summary: One line for ``kinegraph list``.
         config: Its configuration, a `Config` with a ``name`` field of one literal value.
         build: Makes the part from its configuration; the registry's module states the arguments.
+        build_bare: The same without what only training needs; None: there is no such thing.
     """
 
     summary: str
     config: type[Config]
     build: Callable[..., Any]
+    build_bare: Callable[..., Any] | None = None
 
 
 def look_up(kind: str, name: str, registry: Mapping[str, Component]) -> Component:

@@ -14,6 +14,7 @@ from kinegraph.compat.state_dicts import load_original, to_original
 from kinegraph.objectives.classify import score
 from kinegraph.objectives.language import Language, soft_target, unit
 from kinegraph.objectives.language_parts import part_lists
+from kinegraph.objectives.language_texts import TableTexts
 from kinegraph.skeleton import load_layout
 from kinegraph.text.table import PARTS, TextTable
 from kinegraph.transforms.streams import make_stream
@@ -60,7 +61,7 @@ def build(golden: Golden) -> tuple[str, Language]:
     objective = Language(
         build_backbone(CTRGCNConfig(), skeleton, persons=made["num_person"], original=True),
         made["num_class"],
-        table=some_table(made["num_class"], width),
+        texts=TableTexts(some_table(made["num_class"], width)),
         joints=part_lists(
             skeleton, original="bones" if "_bone" in golden.meta["cls"] else "joints"
         ),
@@ -128,7 +129,7 @@ def check_losses(golden: Golden) -> Iterator[Comparison]:
     objective = Language(
         build_backbone(CTRGCNConfig(width=4), skeleton, persons=1),
         10,
-        table=some_table(10, 512),
+        texts=TableTexts(some_table(10, 512)),
         joints=part_lists(skeleton),
         joint_count=skeleton.joint_count,
     )
@@ -154,7 +155,7 @@ def check_losses(golden: Golden) -> Iterator[Comparison]:
     for name, weight in (("total_alpha08", 0.8), ("total_alpha10", 1.0)):
         objective.weight = weight
         objective.describe = lambda *_: (torch.from_numpy(golden["logits"]), features)  # type: ignore[method-assign]
-        objective.language.texts = lambda _: texts  # type: ignore[method-assign]
+        objective.language.texts.forward = lambda label: texts  # type: ignore[method-assign]
         nothing = torch.zeros(len(label), 1)
         batch = Batch(nothing, label, torch.arange(len(label)), nothing > 0)
         total = objective(batch)["loss"]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kinegraph.cli import main
 from kinegraph.data.formats.nw_ucla import CLASSES as NW_UCLA
 from kinegraph.data.formats.pku_mmd import CLASSES as PKU_MMD
 from kinegraph.data.formats.sbu import CLASSES as SBU
@@ -108,6 +109,7 @@ def test_toml_there_and_back(tmp_path: Path) -> None:
         ("[[class]]\nname = 'a'\nhead = 1", "'head' of class 0 of 'x' must be a text"),
         ("[[class]]\nname = 'a'\nsynonyms = 'b'", "must be a list of texts"),
         ("[[class]]\nhead = 'a'", "class 0 of 'x' has no name"),
+        ("[[class]]\nname = 'a'\ntexts = ['b']", "'texts' of class 0 of 'x' must be 4"),
         ("[[class", "not valid TOML"),
     ],
 )
@@ -158,7 +160,39 @@ def test_published_files_are_read(tmp_path: Path) -> None:
         read_published(parts)
 
 
+def test_published_files_are_read_verbatim(tmp_path: Path) -> None:
+    parts, out = tmp_path / "parts.txt", tmp_path / "theirs.toml"
+    parts.write_text(
+        "drink water; head tilts;hand grips; arm bends; hip stays; leg stands;foot rests.\n"
+        "sit; head: sinks; hands fold; arm hangs;hip: drops;legs bend;foot:rests\n"
+    )
+    (tmp_path / "names.txt").write_text("drink water,sip\nsit,have a seat,squat,rest\n")
+    words = ["text", "import", str(parts), "--synonyms", str(tmp_path / "names.txt")]
+    assert main([*words, "--out", str(out), "--verbatim"]) == 0
+    first, second = load_descriptions(str(out))
+    assert first.prompts() == (
+        "drink water, head tilts",
+        "drink waterhand grips, arm bends",
+        "drink water, hip stays",
+        "drink water, leg stands,foot rests.",
+    )
+    assert second.prompts() == (
+        "sit, head: sinks",
+        "sit hands fold, arm hangs",
+        "sit,hip: drops",
+        "sit,legs bend,foot:rests",
+    )
+    assert (second.names, second.foot) == (("sit", "have a seat", "squat", "rest"), "rests")
+    assert find_faults([first, second]) == []
+    assert find_faults([replace(first, arm="swings")]) == [
+        "the texts of 'drink water' do not say what its arm does"
+    ]
+    parts.write_text("class: sit\n")
+    assert main(["text", "import", str(parts), "--out", str(out), "--force", "--verbatim"]) == 2
+
+
 def test_only_the_part_itself_is_taken_off() -> None:
+    assert bare("foot", "foot:rests") == "rests"
     assert bare("head", "Head: nods") == "nods"
     assert bare("hand", "handles a cup") == "handles a cup"
     assert bare("leg", "legs : bend.") == "bend"

@@ -15,27 +15,11 @@ from kinegraph.cli import main
 from kinegraph.errors import TextError
 from kinegraph.text import encoder as encoders
 from kinegraph.text.description import load_descriptions
-from kinegraph.text.encoder import TextEncoder, encode_descriptions, hash_files, open_encoder
+from kinegraph.text.encoder import encode_descriptions, hash_files, open_encoder
+from kinegraph.text.model import CLIP, TextModel
 from kinegraph.text.table import load_table
 
 transformers = pytest.importorskip("transformers", reason="needs the extra [text]")
-
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "sit", "down", "stand", "up", "wave"]
-
-
-@pytest.fixture
-def sentence_encoder(tmp_path: Path) -> Path:
-    """A folder with a tiny, untrained sentence encoder."""
-    folder = tmp_path / "tiny"
-    folder.mkdir()
-    (folder / "vocab.txt").write_text("\n".join(WORDS))
-    torch.manual_seed(0)
-    settings = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = transformers.BertConfig(vocab_size=len(WORDS), intermediate_size=16, **settings)
-    transformers.BertModel(config).save_pretrained(folder)
-    words = transformers.BertTokenizer(str(folder / "vocab.txt"))
-    words.save_pretrained(folder)
-    return folder
 
 
 def test_features_do_not_depend_on_their_neighbours(sentence_encoder: Path) -> None:
@@ -55,7 +39,8 @@ def test_the_folder_says_how_words_are_pooled(sentence_encoder: Path) -> None:
     pooling.mkdir()
     (pooling / "config.json").write_text(json.dumps({"pooling_mode_cls_token": True}))
     first = open_encoder(str(sentence_encoder))
-    states = first.model(**first.words(["sit down"], return_tensors="pt")).last_hidden_state[0]
+    words = first.words(["sit down"], return_tensors="pt")
+    states = first.model.model(**words).last_hidden_state[0]
     for found, state in ((first.encode(["sit down"]), states[0]), (mean, states.mean(0))):
         expected = torch.nn.functional.normalize(state, dim=0).detach().numpy()
         np.testing.assert_allclose(found[0], expected, atol=1e-5)
@@ -119,11 +104,9 @@ def test_the_text_half_of_clip(tmp_path: Path) -> None:
     )  # fmt: skip
     model = transformers.CLIPTextModelWithProjection(config)
     model.load_state_dict(_clip_weights(meta, model.state_dict()))
-    encoder = TextEncoder.__new__(TextEncoder)
-    encoder.is_clip, encoder.model = True, model.eval()
     tokens = torch.from_numpy(golden["tokens"]).long()
     with torch.no_grad():
-        found = encoder._features({"input_ids": tokens})
+        found = TextModel(model.eval(), CLIP, 77)(tokens, torch.ones_like(tokens))
     difference = np.abs(found.numpy() - golden["embedding"]).max()
     assert difference < 1e-4 * np.abs(golden["embedding"]).max()
 

@@ -18,6 +18,7 @@ from kinegraph.objectives import LanguageConfig, build_objective
 from kinegraph.objectives.classify import Classify
 from kinegraph.objectives.language import Language
 from kinegraph.objectives.language_parts import ORIGINAL, part_lists
+from kinegraph.objectives.language_texts import TableTexts
 from kinegraph.skeleton import layout_names, load_layout
 from kinegraph.text.table import PARTS, TextTable
 
@@ -87,15 +88,11 @@ def test_a_part_is_the_mean_over_its_joints_frames_and_people() -> None:
 
 
 def test_names_are_drawn_in_training_alone() -> None:
-    heads = small().language
-    table = made_table([1, 3, 2])
-    heads.names = torch.from_numpy(table.names).float()
-    heads.counts = torch.from_numpy(table.counts)
-    heads.first = heads.counts.cumsum(0) - heads.counts
+    texts = TableTexts(made_table([1, 3, 2]))
     label = torch.arange(3).repeat(200)
-    drawn = heads.train().texts(label)[0][:, 0]
+    drawn = texts.train()(label)[0][:, 0]
     assert [sorted(set(drawn[label == k].tolist())) for k in range(3)] == [[0], [1, 2, 3], [4, 5]]
-    assert heads.eval().texts(label)[0][:, 0].unique().tolist() == [0, 1, 4]
+    assert texts.eval()(label)[0][:, 0].unique().tolist() == [0, 1, 4]
 
 
 def test_the_contrast_counts_with_its_weight() -> None:

@@ -33,6 +33,10 @@ class Arguments(BaseModel):
     synonyms: Path | None = None
     """The published file of synonyms that belongs to a published file of parts."""
 
+    verbatim: bool = False
+    """Keep the original's own texts for the encoder of a published file, letter by letter. They
+    join name and hand without a comma, and repeat prefixes such as `head:`."""
+
     force: bool = False
     """Replace a file that is there already."""
 
@@ -56,5 +60,10 @@ def _read(arguments: Arguments) -> Descriptions:
     text = read_text(arguments.answers)
     first = next((line for line in text.splitlines() if line.strip()), "")
     if arguments.synonyms is not None or first.count(";") >= 2:
-        return read_published(arguments.answers, arguments.synonyms)
+        return read_published(arguments.answers, arguments.synonyms, verbatim=arguments.verbatim)
+    if arguments.verbatim:
+        raise TextError(
+            f"--verbatim is for published files, '{arguments.answers}' has blocks that begin with"
+            " 'class:'"
+        )
     return read_answers(text, where=str(arguments.answers))

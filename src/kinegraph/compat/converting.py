@@ -33,6 +33,7 @@ from kinegraph.training.checkpoint import Checkpoint, make_objective
 CARRIED = "original"  # group of tensors that are kept for the way back
 CUT = "cut"  # likewise, rows of a head
 RECORD = "original"  # key of what the checkpoint says of the file it comes from
+NEVER_SAVED = "language.texts."  # the text encoder, which no original file has
 PRIOR_SEED = 1  # of what the original never saved; the one that its program starts from
 
 
@@ -134,7 +135,8 @@ def revert(checkpoint: Checkpoint) -> StateDict:
     record: Mapping[str, Any] = checkpoint.progress.get(RECORD) or {}
     if not record:
         trained = checkpoint.group("ema") or checkpoint.group("model")
-        return to_original(_family_of(checkpoint.recipe), trained)
+        known = {n: t for n, t in trained.items() if not n.startswith(NEVER_SAVED)}
+        return to_original(_family_of(checkpoint.recipe), known)
     try:
         system, names = find_system(record["system"]), list(record["names"])
     except (KeyError, TypeError) as error:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from kinegraph.errors import RecipeError
 from kinegraph.registry import Component, Config, look_up
 from kinegraph.skeleton import Skeleton
 
 if TYPE_CHECKING:
     from kinegraph.backbones.base import Backbone
     from kinegraph.objectives.base import Objective
+    from kinegraph.objectives.language_texts import Texts
 
 
 class ClassifyConfig(Config):
@@ -64,7 +66,11 @@ class LanguageConfig(Config):
     name: Literal["language"] = "language"
     texts: str = "ntu120"
     """Text features: `ntu120`, `nw-ucla`, `pku-mmd`, `utd-mhad`, `sbu`, or a file made by
-    `kinegraph text encode`; of more classes than there are, the first ones (NTU RGB+D 60)."""
+    `kinegraph text encode`; with an encoder, descriptions: one of these names, or a `.toml` file.
+    Of more classes than there are, the first ones (NTU RGB+D 60)."""
+    encoder: str | None = None
+    """A text encoder that is trained with the network: a folder, a name on the hub, or
+    `all-minilm-l6-v2`; default: none, text features stay as they are."""
     weight: float = Field(0.8, ge=0)
     """Weight of the contrast (alpha)."""
     original_parts: Literal["joints", "bones"] = "joints"
@@ -174,12 +180,11 @@ def _build_language(
 ) -> Objective:
     from kinegraph.objectives.language import Language
     from kinegraph.objectives.language_parts import part_lists
-    from kinegraph.text.table import load_table
 
     return Language(
         make_backbone(),
         num_classes,
-        table=load_table(config.texts),
+        texts=_language_texts(config, num_classes),
         joints=part_lists(skeleton, original=config.original_parts if original else None),
         joint_count=skeleton.joint_count,
         weight=config.weight,
@@ -187,6 +192,38 @@ def _build_language(
         dropout=config.dropout,
         count_absent=original,
     )
+
+
+def _language_texts(config: LanguageConfig, num_classes: int) -> Texts:
+    """Return the texts of a configuration, with the encoder if one is to be trained."""
+    from kinegraph.objectives.language_texts import TableTexts, TrainedTexts
+    from kinegraph.text.description import load_descriptions
+    from kinegraph.text.encoder import open_encoder
+    from kinegraph.text.table import ENDING, load_table
+
+    if config.encoder is None:
+        return TableTexts(load_table(config.texts))
+    if config.texts.endswith(ENDING):
+        raise RecipeError(
+            f"objective.texts '{config.texts}' is a table of features, but objective.encoder has to"
+            " be given the texts themselves: name the descriptions that the table was made of"
+        )
+    descriptions = load_descriptions(config.texts)[:num_classes]
+    return TrainedTexts(open_encoder(config.encoder), descriptions)
+
+
+def _build_bare_language(
+    config: LanguageConfig,
+    make_backbone: Callable[[], Backbone],
+    num_classes: int,
+    skeleton: Skeleton,
+    original: bool,
+) -> Objective:
+    """Make what `Language.bare` returns; neither texts nor their encoder need be at hand."""
+    plain = ClassifyConfig(label_smoothing=config.label_smoothing, dropout=config.dropout)
+    bare = _build_classify(plain, make_backbone, num_classes, skeleton, original)
+    bare.training_only = ("language.",)
+    return bare
 
 
 def _build_refine(
@@ -240,6 +277,7 @@ OBJECTIVES: dict[str, Component] = {
         summary="LST: cross-entropy, body and parts contrasted with texts about the action.",
         config=LanguageConfig,
         build=_build_language,
+        build_bare=_build_bare_language,
     ),
 }
 
@@ -251,6 +289,7 @@ def build_objective(
     num_classes: int,
     skeleton: Skeleton,
     original: bool = False,
+    bare: bool = False,
 ) -> Objective:
     """Make an objective.
 
@@ -260,12 +299,13 @@ def build_objective(
         num_classes: Number of classes.
         skeleton: Layout of the joints.
         original: Whether ``quirks: original`` is set.
+        bare: Whether it is for tests alone; what only training needs may then be left out.
 
     Raises:
         RecipeError: There is no such objective.
     """
     name = str(config.name)  # type: ignore[attr-defined]
-    objective: Objective = look_up("objective", name, OBJECTIVES).build(
-        config, make_backbone, num_classes, skeleton, original
-    )
+    component = look_up("objective", name, OBJECTIVES)
+    build = (component.build_bare if bare else None) or component.build
+    objective: Objective = build(config, make_backbone, num_classes, skeleton, original)
     return objective

@@ -16,9 +16,12 @@ class Objective(nn.Module):
 
     Attributes:
         views: The views of each clip that `forward` takes, by the names the recipe gives them.
+        training_only: Beginnings of the names of weights that only going on with training needs:
+            the checkpoint of the best epoch lacks them, and tests pass them over.
     """
 
     views: tuple[str, ...] = ("train",)
+    training_only: tuple[str, ...] = ()
 
     def forward(self, *batches: Batch) -> dict[str, Tensor]:
         """Return the scalar ``loss`` and its named parts, all of them tensors on the device."""

@@ -23,7 +23,8 @@ from kinegraph.nn.persons import Rows, rows_of
 from kinegraph.nn.shared import gather_over_processes
 from kinegraph.objectives.classify import Classify, score
 from kinegraph.objectives.language_parts import PartLists
-from kinegraph.text.table import PARTS, TextTable
+from kinegraph.objectives.language_texts import Texts
+from kinegraph.text.table import PARTS
 
 FINAL = "final"  # the stage that part features are taken from
 SHARPNESS = 10.0  # of the soft targets
@@ -35,7 +36,7 @@ class LanguageHeads(nn.Module):
 
     Args:
         channels: Of the pooled feature, and of the map that part features come from.
-        table: Text features.
+        texts: The texts.
         joints: For each of `PARTS`, which joints it has.
         joint_count: V.
 
@@ -43,42 +44,27 @@ class LanguageHeads(nn.Module):
         whole: Feature -> (N, D).
         parts: The same for each of `PARTS`, to (N, E).
         scale: (1, 5), by what cosines are multiplied: of the whole, then of `PARTS`.
-        names: (S, D) buffer, features of all names of all classes.
-        first: (K,) buffer, where those of a class begin.
-        counts: (K,) buffer, how many it has.
-        prompts: (4, K, E) buffer, features of the prompts about `PARTS`.
+        texts: Labels -> five text features.
         membership: (V, 4) buffer, the share of a joint in the mean of a part.
     """
 
-    names: Tensor
-    first: Tensor
-    counts: Tensor
-    prompts: Tensor
     membership: Tensor
 
     def __init__(
-        self, channels: tuple[int, int], table: TextTable, joints: PartLists, joint_count: int
+        self, channels: tuple[int, int], texts: Texts, joints: PartLists, joint_count: int
     ) -> None:
         super().__init__()
-        self.whole = nn.Linear(channels[0], table.names.shape[1])
-        normal(self.whole.weight, math.sqrt(2 / table.names.shape[1]))
+        width, part_width = texts.widths
+        self.whole = nn.Linear(channels[0], width)
+        normal(self.whole.weight, math.sqrt(2 / width))
         nn.init.zeros_(self.whole.bias)
-        width = table.parts.shape[2]
-        self.parts = nn.ModuleDict({part: nn.Linear(channels[1], width) for part in PARTS})
+        self.parts = nn.ModuleDict({part: nn.Linear(channels[1], part_width) for part in PARTS})
         self.scale = nn.Parameter(torch.full((1, 1 + len(PARTS)), START))
+        self.texts = texts
         membership = torch.zeros(joint_count, len(PARTS))
         for place, part in enumerate(PARTS):
             membership[list(joints[part]), place] = 1 / len(joints[part])
-        counts = torch.from_numpy(table.counts)
-        self._keep("membership", membership)
-        self._keep("names", torch.from_numpy(table.names).float())
-        self._keep("prompts", torch.from_numpy(table.parts).float())
-        self._keep("counts", counts)
-        self._keep("first", counts.cumsum(0) - counts)
-
-    def _keep(self, name: str, tensor: Tensor) -> None:
-        # Not among the weights: the recipe names the texts.
-        self.register_buffer(name, tensor, persistent=False)
+        self.register_buffer("membership", membership, persistent=False)
 
     def features(self, pooled: Tensor, final: Tensor, people: Tensor | int) -> list[Tensor]:
         """Return the five features of clips: of the whole body, and of `PARTS`.
@@ -99,19 +85,6 @@ class LanguageHeads(nn.Module):
             *(head(mean) for head, mean in zip(heads, by_part, strict=True)),
         ]
 
-    def texts(self, label: Tensor) -> list[Tensor]:
-        """Return the five text features of labels (N,): of a name of the class, and of `PARTS`.
-
-        While training, the name is drawn from the class's names for each clip anew; otherwise it
-        is the first.
-        """
-        row = self.first[label]
-        if self.training:
-            count = self.counts[label]
-            draw = torch.rand(len(label), device=label.device)
-            row = row + torch.minimum((draw * count).long(), count - 1)
-        return [self.names[row], *self.prompts[:, label].unbind(0)]
-
 
 class Language(Classify):
     """Cross-entropy, and contrast of five features of each clip with texts about its class.
@@ -119,14 +92,14 @@ class Language(Classify):
     In every batch, the similarities of clips and texts are to say which of them are of one class,
     seen from the clips and seen from the texts. Scales multiply cosines as they are.
 
-    Differs from the original: text features come from a table, so the text encoder stays as it is;
-    texts of the whole batch are compared also where several processes share it; part features
-    leave absent people out, unless ``count_absent``; part features are of any width.
+    Differs from the original: text features come from a table, where no encoder is trained; texts
+    of the whole batch are compared also where several processes share it; part features leave
+    absent people out, unless ``count_absent``; part features are of any width.
 
     Args:
         backbone: The network.
         num_classes: Number of classes.
-        table: Text features; of more classes than there are, the first ones.
+        texts: The texts; of more classes than there are, the first ones.
         joints: The joints of the parts.
         joint_count: V.
         weight: Of the contrast (alpha).
@@ -142,6 +115,7 @@ class Language(Classify):
         share: Which part of a batch this process has.
     """
 
+    training_only = ("language.texts.",)
     reduce: Reduce | None = None
     share: Share = ALL
 
@@ -150,7 +124,7 @@ class Language(Classify):
         backbone: Backbone,
         num_classes: int,
         *,
-        table: TextTable,
+        texts: Texts,
         joints: PartLists,
         joint_count: int,
         weight: float = 0.8,
@@ -158,9 +132,9 @@ class Language(Classify):
         dropout: float = 0.0,
         count_absent: bool = False,
     ) -> None:
-        if len(table.classes) < num_classes:
+        if len(texts.classes) < num_classes:
             raise RecipeError(
-                f"objective.texts are about {len(table.classes)} classes, the data have"
+                f"objective.texts are about {len(texts.classes)} classes, the data have"
                 f" {num_classes}: name another table, or make one with: kinegraph text"
             )
         super().__init__(
@@ -171,14 +145,14 @@ class Language(Classify):
             count_absent=count_absent,
         )
         self.weight = weight
-        self.classes = table.classes[:num_classes]
+        self.classes = texts.classes[:num_classes]
         if FINAL not in backbone.stage_channels:
             raise RecipeError(
                 "objective language compares texts with parts of the body, but this backbone mixes"
                 " its joints: choose one that keeps the joints apart"
             )
         channels = (backbone.out_channels, backbone.stage_channels[FINAL])
-        self.language = LanguageHeads(channels, table, joints, joint_count)
+        self.language = LanguageHeads(channels, texts, joints, joint_count)
 
     def check_classes(self, names: Sequence[str]) -> None:
         """Raise RecipeError unless the texts are about classes of these names, in this order.

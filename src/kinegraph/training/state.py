@@ -61,14 +61,22 @@ class RunState:
 
     def weights(self) -> dict[str, Tensor]:
         """Return what testing needs: the weights, and their moving average where there is one."""
-        tensors = {f"model/{k}": v for k, v in self.objective.state_dict().items()}
+        return self._weights(self.objective.training_only)
+
+    def _weights(self, without: tuple[str, ...] = ()) -> dict[str, Tensor]:
+        groups = {"model": self.objective.state_dict()}
         if self.average is not None:
-            tensors |= {f"ema/{k}": v for k, v in self.average.state.items()}
-        return tensors
+            groups["ema"] = self.average.state
+        return {
+            f"{group}/{name}": tensor
+            for group, state in groups.items()
+            for name, tensor in state.items()
+            if not name.startswith(without)
+        }
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all tensors that going on needs."""
-        tensors = self.weights()
+        tensors = self._weights()
         for number, slots in self.optimizer.state_dict()["state"].items():
             for name, value in slots.items():
                 if value is not None:
