@@ -140,3 +140,23 @@ def tiny_recipe() -> Callable[..., dict[str, Any]]:
         return recipe
 
     return values
+
+
+@pytest.fixture
+def sentence_encoder(tmp_path: Path) -> Path:
+    """A folder with a tiny, untrained sentence encoder; skips the test without `transformers`."""
+    library = pytest.importorskip("transformers", reason="needs the extra [text]")
+    import torch
+
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "sit", "down", "stand", "up", "wave"]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    torch.manual_seed(0)
+    config = library.BertConfig(
+        vocab_size=len(words), hidden_size=8, intermediate_size=16, num_hidden_layers=1,
+        num_attention_heads=2,
+    )  # fmt: skip
+    library.BertModel(config).save_pretrained(folder)
+    library.BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
+    return folder

@@ -31,6 +31,7 @@ from kinegraph.cli import main
 from kinegraph.objectives.bottleneck import Bottleneck
 from kinegraph.objectives.language import Language
 from kinegraph.recipe import load_recipe
+from kinegraph.skeleton import load_layout
 from kinegraph.training import loop
 from kinegraph.training.checkpoint import make_objective
 from kinegraph.training.distributed import join, prepare, sum_step
@@ -205,6 +206,10 @@ def run(folder: Path) -> dict[str, Any]:
         assert main(["test", str(folder / "warm"), "--device", "cpu"]) == 0
         own = [str(folder / "warm"), str(folder / "store"), "--device", "cpu"]
         assert main(["predict", *own, "--json"]) == 0
+        if (folder / "encoder.yaml").is_file():
+            make_objective(
+                load_recipe(str(folder / "encoder.yaml")), load_layout("coco17"), 2, persons=2
+            )
     threads = Path("/proc/self/task")
     assert not threads.exists() or len(list(threads.iterdir())) == 1, "too late to fork"
     for recipe, sizes in {"people": (1, 2, 3), "original": (1, 3), "plain": (1, 2)}.items():
@@ -225,7 +230,10 @@ def run(folder: Path) -> dict[str, Any]:
         words += ["--json", "--device", "cpu", "--skip-bad", "--batch-size", "4"]
         words += ["--layout", "coco17"]
         results[f"says-{size}"] = command(size, words, says=folder / f"says-{size}.json")
-    for recipe in ("people", "original", "two-stream", "bottleneck", "refine", "language"):
+    exact = ["people", "original", "two-stream", "bottleneck", "refine", "language"]
+    if (folder / "encoder.yaml").is_file():
+        exact.append("encoder")
+    for recipe in exact:
         for size in (1, 2, 3):
             action = partial(differentiate, folder=folder, recipe=recipe, size=size)
             results[f"exactly {recipe}-{size}"] = together(size, action)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,13 @@ def make_odd(folder: Path) -> None:
     np.savez(folder / "recordings.npz", x=clips)
 
 
+EXACT = ("people", "original", "two-stream", "bottleneck", "refine", "language")
+
+
 @pytest.fixture
-def folder(tmp_path: Path, tiny_recipe: Callable[..., dict[str, Any]]) -> Path:
+def folder(
+    tmp_path: Path, tiny_recipe: Callable[..., dict[str, Any]], request: pytest.FixtureRequest
+) -> Path:
     """A folder with a store and the recipes that the driver trains."""
     make_people(tmp_path / "store")
     make_odd(tmp_path / "odd")
@@ -138,6 +144,11 @@ def folder(tmp_path: Path, tiny_recipe: Callable[..., dict[str, Any]]) -> Path:
             training=training, objective={"name": "language", "weight": 5.0}, **common
         ) | {"backbone": {"name": "aagcn", "width": 8}},
     }  # fmt: skip
+    if find_spec("transformers"):
+        trained = {"encoder": str(request.getfixturevalue("sentence_encoder"))}
+        recipes["encoder"] = recipes["language"] | {
+            "objective": recipes["language"]["objective"] | trained
+        }
     for name, recipe in recipes.items():
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(recipe))
     return tmp_path
@@ -180,7 +191,7 @@ def test_several_processes_are_one(folder: Path) -> None:
     assert_same_run(folder / "people-1", folder / "people-3", name="best")
 
     # In float64 nothing is left but rounding.
-    for recipe in ("people", "original", "two-stream", "bottleneck", "refine", "language"):
+    for recipe in (*EXACT, "encoder") if find_spec("transformers") else EXACT:
         one = np.load(folder / f"{recipe}-1.npz")
         largest = max(np.abs(one[key]).max() for key in one.files if "/gradient/" in key)
         assert one.files[-1].startswith("2/"), "three batches"
