@@ -191,6 +191,21 @@ def test_tests_are_spared_the_texts() -> None:
     assert not any("language" in name for name, _ in objective.freeze().named_parameters())
 
 
+def test_tests_do_without_the_table() -> None:
+    skeleton = load_layout("ucla20")
+    bare = build_objective(
+        LanguageConfig(texts="gone.safetensors", dropout=0.5),
+        lambda: build_backbone(CTRGCNConfig(width=8), skeleton, persons=1),
+        num_classes=5,
+        skeleton=skeleton,
+        bare=True,
+    )
+    trained = small()
+    assert list(bare.state_dict()) == list(trained.bare().state_dict())
+    left = set(trained.state_dict()) - set(bare.state_dict())
+    assert all(name.startswith(bare.training_only) for name in left)
+
+
 def test_texts_of_too_few_classes_are_refused() -> None:
     with pytest.raises(RecipeError, match="are about 10 classes, the data have 11"):
         small(classes=11, texts="nw-ucla")

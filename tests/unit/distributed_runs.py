@@ -133,7 +133,8 @@ def differentiate(rank: int, *, folder: Path, recipe: str, size: int) -> int:
             loss = net(replace(batch, x=batch.x.double()))["loss"]
             part_of_whole(loss, batch).backward()
             sum_step(world, net, {})
-            for name, weight in net.named_parameters():
+            learning = [pair for pair in net.named_parameters() if pair[1].requires_grad]
+            for name, weight in learning:
                 numbers[f"{count}/gradient/{name}"] = weight.grad.numpy().copy()
             for name, buffer in net.named_buffers():
                 numbers[f"{count}/buffer/{name}"] = buffer.numpy().copy()
@@ -185,6 +186,9 @@ def exchange(rank: int, folder: Path) -> int:
 def run(folder: Path) -> dict[str, Any]:
     """Do everything and return how it ended."""
     torch.set_num_threads(1)
+    os.environ["TOKENIZERS_PARALLELISM"] = (
+        "false"  # in threads, with which no process can be forked
+    )
     faulthandler.enable()  # a fork that crashes says where
     store = str(folder / "store")
     results: dict[str, Any] = {}
