@@ -20,14 +20,17 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from kinegraph.backbones import BACKBONES, build_backbone
 from kinegraph.batch import Batch
 from kinegraph.cli import main
+from kinegraph.compat.converting import revert
 from kinegraph.errors import RecipeError, TextError
 from kinegraph.objectives import LanguageConfig, build_objective
 from kinegraph.objectives.language import Language
 from kinegraph.objectives.language_texts import TableTexts, TrainedTexts
+from kinegraph.recipe import parse_recipe
 from kinegraph.skeleton import load_layout
 from kinegraph.text.description import load_descriptions
 from kinegraph.text.encoder import encode_descriptions, open_encoder
 from kinegraph.text.table import TextTable
+from kinegraph.training.checkpoint import Checkpoint
 from kinegraph.training.step import Stepper
 
 ENCODERS = pytest.mark.parametrize("encoder", ["sentence_encoder", "clip_encoder"])
@@ -207,6 +210,21 @@ def test_a_run_resumes_exactly_and_is_used_without_its_encoder(
 def loop_until_stopped(words: list[str]) -> None:
     if main(words) == 130:
         raise KeyboardInterrupt
+
+
+def test_original_files_have_no_encoder(
+    clip_encoder: Path, tiny_recipe: Callable[..., dict[str, Any]]
+) -> None:
+    objective = made(clip_encoder, "ctrgcn")
+    recipe = tiny_recipe(backbone={"name": "ctrgcn"}, objective={"name": "language"})
+    checkpoint = Checkpoint(
+        recipe=parse_recipe(recipe),
+        skeleton=load_layout("ucla20"), class_names=("a",) * 10, persons=1, epoch=1,
+        tensors={f"model/{name}": tensor for name, tensor in objective.state_dict().items()},
+    )  # fmt: skip
+    theirs = revert(checkpoint)
+    assert "linear_head.ViT-B/32.weight" in theirs
+    assert not any("text" in name for name in theirs)
 
 
 def test_what_cannot_be_trained_is_refused(
