@@ -1,4 +1,4 @@
-"""What the pictures share: a body on paper, arrows on it, and a network trained on the demo's data."""
+"""What the pictures share: a body on paper, arrows on it, a network trained on the demo data."""
 
 from __future__ import annotations
 
