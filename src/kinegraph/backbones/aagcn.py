@@ -8,17 +8,15 @@ through tanh, is scaled by a learned factor and added to a learned topology (the
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from kinegraph.backbones.base import Backbone, Features
-from kinegraph.backbones.body import Body, SpatialUnit
+from kinegraph.backbones.body import Body, BodyBackbone, SpatialUnit
+from kinegraph.backbones.ctrgcn import mean_over_time
 from kinegraph.kernels.aggregate import project_and_aggregate
 from kinegraph.nn.graph import directed
 from kinegraph.nn.init import kaiming_fan_out, normal
-from kinegraph.nn.persons import Rows
 from kinegraph.nn.temporal_conv import TemporalConv
 from kinegraph.skeleton import Skeleton
 
@@ -81,10 +79,21 @@ class Attention(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         """(R, C, T, V) -> (R, C, T, V)."""
-        y = y * (1 + torch.sigmoid(self.joints(y.mean(2)))[:, :, None])  # (R, 1, 1, V)
-        y = y * (1 + torch.sigmoid(self.frames(y.mean(3)))[..., None])  # (R, 1, T, 1)
-        squeezed = torch.relu(self.squeeze(y.mean((2, 3))))  # (R, C / 2)
-        return y * (1 + torch.sigmoid(self.expand(squeezed))[..., None, None])
+        # Means of weighed features are weighed means: y is read twice and weighed once for all.
+        of_joint = 1 + torch.sigmoid(self.joints(mean_over_time(y).squeeze(2)))  # (R, 1, V)
+        by_frame = self._over_joints(y, of_joint)  # (R, C, T)
+        of_frame = 1 + torch.sigmoid(self.frames(by_frame))  # (R, 1, T)
+        mean = (by_frame * of_frame).mean(2)  # (R, C)
+        of_channel = 1 + torch.sigmoid(self.expand(torch.relu(self.squeeze(mean))))
+        of_place = (of_frame.mT * of_joint)[:, None]  # (R, 1, T, V)
+        return y * of_place * of_channel[..., None, None]
+
+    @staticmethod
+    def _over_joints(y: Tensor, factor: Tensor) -> Tensor:
+        """Mean over joints, weighed by factors (R, 1, V): (R, C, T, V) -> (R, C, T)."""
+        frames = y.permute(0, 2, 3, 1)  # (R, T, V, C)
+        factor = (factor / factor.shape[2]).to(y.dtype)
+        return torch.matmul(factor[:, None], frames).squeeze(2).mT
 
 
 class AttentiveUnit(SpatialUnit):
@@ -102,7 +111,7 @@ class AttentiveUnit(SpatialUnit):
         return y
 
 
-class AAGCN(Backbone):
+class AAGCN(BodyBackbone):
     """Ten blocks of adaptive graph convolution, attention and a temporal convolution of kernel 9.
 
     Args:
@@ -135,14 +144,4 @@ class AAGCN(Backbone):
         def temporal(in_channels: int, channels: int, stride: int) -> nn.Module:
             return TemporalConv(in_channels, channels, kernel=9, stride=stride)
 
-        self.body = Body(skeleton, in_channels, persons, width, spatial, temporal)
-        self.out_channels = self.body.out_channels
-        self.stage_channels = self.body.stage_channels
-        self.stage_strides = self.body.stage_strides
-
-    def forward(
-        self, x: Tensor, present: Tensor | Rows | None = None, stages: Sequence[str] = ()
-    ) -> Features:
-        """(N, C, T, V, M) clips -> features, see `Backbone.forward`."""
-        self.check_stages(stages)
-        return self.body(x, present, stages)  # type: ignore[no-any-return]
+        self.stand_on(Body(skeleton, in_channels, persons, width, spatial, temporal))

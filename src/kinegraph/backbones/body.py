@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from kinegraph.backbones.base import Features
+from kinegraph.backbones.base import Backbone, Features
 from kinegraph.nn.norm import BatchNorm, normalise_clips
 from kinegraph.nn.persons import Rows, fold, pool, rows_of
 from kinegraph.nn.temporal_conv import TemporalConv
@@ -156,3 +156,35 @@ class Body(nn.Module):
     def normalise(self, x: Tensor, rows: Rows) -> Tensor:
         """Normalise clips (N, C, T, V, M), see `normalise_clips`."""
         return normalise_clips(self.input_norm, x, rows)
+
+
+class BodyBackbone(Backbone):
+    """A backbone that is a body, perhaps with something before it."""
+
+    body: Body
+
+    def stand_on(self, body: Body) -> None:
+        """Take a body, its widths and its stages."""
+        self.body = body
+        self.out_channels = body.out_channels
+        self.stage_channels = body.stage_channels
+        self.stage_strides = body.stage_strides
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Turn clips (N, C, T, V, M) into what the body gets: by default, what they are."""
+        return x
+
+    def forward(
+        self, x: Tensor, present: Tensor | Rows | None = None, stages: Sequence[str] = ()
+    ) -> Features:
+        """(N, C, T, V, M) clips -> features, see `Backbone.forward`."""
+        self.check_stages(stages)
+        return self.body(self.embed(x), present, stages)  # type: ignore[no-any-return]
+
+    def freeze(self) -> Backbone:
+        """Return the network for inference alone, rearranged on CPUs: see `Backbone.freeze`."""
+        if next(self.parameters()).device.type != "cpu":
+            return super().freeze()
+        from kinegraph.backbones.frozen.families import freeze_body
+
+        return freeze_body(self)

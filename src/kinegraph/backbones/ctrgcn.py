@@ -5,17 +5,13 @@ Source: Chen et al., Channel-wise Topology Refinement Graph Convolution (ICCV 20
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
-from kinegraph.backbones.base import Backbone, Features
-from kinegraph.backbones.body import Body, SpatialUnit
+from kinegraph.backbones.body import Body, BodyBackbone, SpatialUnit
 from kinegraph.kernels.aggregate import Refinement, project_and_aggregate
 from kinegraph.nn.graph import directed
 from kinegraph.nn.init import kaiming_fan_out
-from kinegraph.nn.persons import Rows
 from kinegraph.nn.temporal_conv import MultiScaleTemporalConv
 from kinegraph.skeleton import Skeleton
 
@@ -79,7 +75,7 @@ class RefinedGraphConv(nn.Module):
         )
 
 
-class CTRGCN(Backbone):
+class CTRGCN(BodyBackbone):
     """Ten blocks of refined graph convolution and multi-scale temporal convolution.
 
     Args:
@@ -97,22 +93,4 @@ class CTRGCN(Backbone):
             conv = RefinedGraphConv(in_channels, channels, adjacency)
             return SpatialUnit(conv, in_channels, channels)
 
-        self.body = Body(skeleton, in_channels, persons, width, spatial, MultiScaleTemporalConv)
-        self.out_channels = self.body.out_channels
-        self.stage_channels = self.body.stage_channels
-        self.stage_strides = self.body.stage_strides
-
-    def forward(
-        self, x: Tensor, present: Tensor | Rows | None = None, stages: Sequence[str] = ()
-    ) -> Features:
-        """(N, C, T, V, M) clips -> features, see `Backbone.forward`."""
-        self.check_stages(stages)
-        return self.body(x, present, stages)  # type: ignore[no-any-return]
-
-    def freeze(self) -> Backbone:
-        """Return the network for inference alone, rearranged on CPUs: see `Backbone.freeze`."""
-        if next(self.parameters()).device.type != "cpu":
-            return super().freeze()
-        from kinegraph.backbones.frozen.families import freeze_body
-
-        return freeze_body(self, self.body)
+        self.stand_on(Body(skeleton, in_channels, persons, width, spatial, MultiScaleTemporalConv))

@@ -8,15 +8,12 @@ Source: Chen et al., CTR-GCN (ICCV 2021), the baseline of section 4.3.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from kinegraph.backbones.base import Backbone, Features
-from kinegraph.backbones.body import Body, SpatialUnit
+from kinegraph.backbones.body import Body, BodyBackbone, SpatialUnit
 from kinegraph.nn.init import normal
-from kinegraph.nn.persons import Rows
 from kinegraph.nn.temporal_conv import TemporalConv
 from kinegraph.skeleton import Skeleton
 
@@ -50,7 +47,7 @@ class LearnedGraphConv(nn.Module):
         return self.adjacency / (total + 1e-4)
 
 
-class CTRGCNBaseline(Backbone):
+class CTRGCNBaseline(BodyBackbone):
     """Ten blocks of learned graph convolution and one temporal convolution of kernel 5.
 
     Args: as `ctrgcn.CTRGCN`.
@@ -66,22 +63,4 @@ class CTRGCNBaseline(Backbone):
         def temporal(in_channels: int, channels: int, stride: int) -> nn.Module:
             return TemporalConv(in_channels, channels, kernel=5, stride=stride)
 
-        self.body = Body(skeleton, in_channels, persons, width, spatial, temporal)
-        self.out_channels = self.body.out_channels
-        self.stage_channels = self.body.stage_channels
-        self.stage_strides = self.body.stage_strides
-
-    def forward(
-        self, x: Tensor, present: Tensor | Rows | None = None, stages: Sequence[str] = ()
-    ) -> Features:
-        """(N, C, T, V, M) clips -> features, see `Backbone.forward`."""
-        self.check_stages(stages)
-        return self.body(x, present, stages)  # type: ignore[no-any-return]
-
-    def freeze(self) -> Backbone:
-        """Return the network for inference alone, rearranged on CPUs: see `Backbone.freeze`."""
-        if next(self.parameters()).device.type != "cpu":
-            return super().freeze()
-        from kinegraph.backbones.frozen.families import freeze_body
-
-        return freeze_body(self, self.body)
+        self.stand_on(Body(skeleton, in_channels, persons, width, spatial, temporal))

@@ -10,18 +10,17 @@ Source: Chi et al., InfoGCN: Representation Learning for Human Skeleton-based Ac
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from kinegraph.backbones.base import Backbone, Features
-from kinegraph.backbones.body import NINE_BLOCKS, Body, SpatialUnit
+from kinegraph.backbones.body import NINE_BLOCKS, Body, BodyBackbone, SpatialUnit
 from kinegraph.kernels.aggregate import project_and_aggregate
 from kinegraph.nn.init import normal
-from kinegraph.nn.persons import Rows
 from kinegraph.nn.temporal_conv import MultiScaleTemporalConv
 from kinegraph.skeleton import Skeleton
+
+LARGEST_DIFFERENCE = 25.0  # of scores: exp(-25) is 1e-11
 
 
 class SelfAttentionGraphConv(nn.Module):
@@ -60,7 +59,13 @@ class SelfAttentionGraphConv(nn.Module):
         both = self.query_key(self.norm(frames))
         both = both.view(count, joints, 2, self.heads, self.width)
         query, key = both.permute(2, 0, 3, 1, 4)  # each (F, H, V, D)
-        return torch.softmax(query @ key.mT / math.sqrt(self.width), dim=-1)
+        scores = query @ key.mT / math.sqrt(self.width)
+        if scores.device.type == "cpu":
+            # Some would come out below 1e-38, forward or backward, and most processors take a
+            # hundred times as long for such numbers. Those cut off here are less than rounding.
+            low = scores.detach().amax(-1, keepdim=True) - LARGEST_DIFFERENCE
+            scores = scores.masked_fill(scores < low, -math.inf)
+        return torch.softmax(scores, dim=-1)
 
 
 class ActiveTemporalConv(MultiScaleTemporalConv):
@@ -88,7 +93,7 @@ class ActiveTemporalConv(MultiScaleTemporalConv):
         return torch.relu(y) if relu else y
 
 
-class InfoGCN(Backbone):
+class InfoGCN(BodyBackbone):
     """Embedding of joints, nine blocks of self-attention graph convolution, pooling.
 
     Args:
@@ -116,19 +121,11 @@ class InfoGCN(Backbone):
             conv = SelfAttentionGraphConv(in_channels, channels, joints, heads)
             return SpatialUnit(conv, in_channels, channels)
 
-        self.body = Body(
-            skeleton, width, persons, width, spatial, ActiveTemporalConv, plan=NINE_BLOCKS
+        self.stand_on(
+            Body(skeleton, width, persons, width, spatial, ActiveTemporalConv, plan=NINE_BLOCKS)
         )
-        self.out_channels = self.body.out_channels
-        self.stage_channels = self.body.stage_channels
-        self.stage_strides = self.body.stage_strides
 
-    def forward(
-        self, x: Tensor, present: Tensor | Rows | None = None, stages: Sequence[str] = ()
-    ) -> Features:
-        """(N, C, T, V, M) clips -> features, see `Backbone.forward`."""
-        self.check_stages(stages)
+    def embed(self, x: Tensor) -> Tensor:
+        """Embed every joint of every frame: (N, 3, T, V, M) -> (N, C, T, V, M)."""
         embedded = self.embedding(x.permute(0, 4, 2, 3, 1)) + self.position  # (N, M, T, V, C)
-        return self.body(  # type: ignore[no-any-return]
-            embedded.permute(0, 4, 2, 3, 1), present, stages
-        )
+        return embedded.permute(0, 4, 2, 3, 1)  # type: ignore[no-any-return]

@@ -134,3 +134,11 @@ class STGCNFirstRelease(Backbone):
                 if STAGE_BLOCKS[stage] == i:
                     maps[stage] = rows.unfold(x)  # (N, M, C, T', V)
         return Features(pool(x, rows), maps)
+
+    def freeze(self) -> Backbone:
+        """Return the network for inference alone, rearranged on CPUs: see `Backbone.freeze`."""
+        if next(self.parameters()).device.type != "cpu":
+            return super().freeze()
+        from kinegraph.backbones.frozen.families import freeze_first_release
+
+        return freeze_first_release(self)

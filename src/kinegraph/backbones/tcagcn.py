@@ -7,20 +7,17 @@ the variant that FR-Head trains.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from kinegraph.backbones.base import Backbone, Features
-from kinegraph.backbones.body import Body, SpatialUnit
+from kinegraph.backbones.body import Body, BodyBackbone, SpatialUnit
 from kinegraph.backbones.ctrgcn import RefinedGraphConv
 from kinegraph.kernels.aggregate import aggregate
 from kinegraph.nn.graph import directed
 from kinegraph.nn.init import kaiming_fan_out
 from kinegraph.nn.norm import BatchNorm
-from kinegraph.nn.persons import Rows
 from kinegraph.nn.temporal_conv import MultiScaleTemporalConv
 from kinegraph.skeleton import Skeleton
 
@@ -128,7 +125,7 @@ class AttentiveTemporalConv(nn.Module):
         return torch.relu(y) if relu else y
 
 
-class TCAGCN(Backbone):
+class TCAGCN(BodyBackbone):
     """Ten blocks of routed graph convolution and attentive multi-scale temporal convolution.
 
     Differs from the original: routes start at one, as their authors meant; there, a later
@@ -155,14 +152,4 @@ class TCAGCN(Backbone):
         def spatial(in_channels: int, channels: int, _: int) -> nn.Module:
             return SpatialUnit(routed(in_channels, channels), in_channels, channels)
 
-        self.body = Body(skeleton, in_channels, persons, width, spatial, AttentiveTemporalConv)
-        self.out_channels = self.body.out_channels
-        self.stage_channels = self.body.stage_channels
-        self.stage_strides = self.body.stage_strides
-
-    def forward(
-        self, x: Tensor, present: Tensor | Rows | None = None, stages: Sequence[str] = ()
-    ) -> Features:
-        """(N, C, T, V, M) clips -> features, see `Backbone.forward`."""
-        self.check_stages(stages)
-        return self.body(x, present, stages)  # type: ignore[no-any-return]
+        self.stand_on(Body(skeleton, in_channels, persons, width, spatial, AttentiveTemporalConv))

@@ -122,6 +122,8 @@ def project_and_aggregate(
         value = value.view(rows, subsets, weight.shape[0] // subsets, frames, joints)
         mixed = aggregate_by_rows(value, base, *refinement.tensors())
         return mixed.contiguous(memory_format=torch.channels_last)
+    if refinement is None and bias is None and x.device.type == "cpu":
+        return _mix_first(x, weight, base)
     if x.numel() == 0:  # which a convolution refuses
         value = torch.einsum("oi,ritv->rotv", weight, x)
     else:
@@ -154,6 +156,22 @@ def _by_rows(x: Tensor, base: Tensor, refinement: Refinement | None) -> bool:
         return False
     halves = x.dtype not in (torch.float32, torch.float64) or torch.is_autocast_enabled("cpu")
     return not halves and not torch.compiler.is_compiling()
+
+
+def _mix_first(x: Tensor, weight: Tensor, base: Tensor) -> Tensor:
+    """`project_and_aggregate` by one topology for all channels, joints first, for processors.
+
+    The mixtures of x are no larger than the values, and already lie as the product with the
+    weights wants them: nothing is turned, forward or backward.
+    """
+    channels, (subsets, receiving, joints) = x.shape[1], base.shape[1:]
+    topology = base.to(x.dtype).transpose(1, 2).reshape(-1, receiving * subsets, joints)
+    frames = x.permute(0, 2, 3, 1)  # (R, T, V, C_in)
+    mixed = torch.matmul(topology[:, None], frames)  # (R, T, U*K, C_in)
+    by_channel = weight.view(subsets, -1, channels).transpose(0, 1).flatten(1)  # (C, K*C_in)
+    mixed = mixed.reshape(*frames.shape[:2], receiving, -1)  # (R, T, U, K*C_in)
+    y = functional.linear(mixed, by_channel)  # (R, T, U, C)
+    return y.permute(0, 3, 1, 2)
 
 
 def aggregate_reference(

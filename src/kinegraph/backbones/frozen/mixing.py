@@ -95,8 +95,24 @@ class FrozenMixing(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(R, V, T, C_in) -> (R, V, T, C)."""
-        rows, joints, frames, channels = x.shape
         mixed = self.mixing(x.flatten(2))  # (R, K*U, T*C_in)
-        mixed = mixed.view(rows, self.subsets, joints * frames, channels)
-        y = convolve(mixed, self.weight)  # (R, 1, U*T, C)
-        return y.view(rows, joints, frames, -1).add_(self.bias)
+        return mix_channels(mixed, x.shape, self.weight).add_(self.bias)
+
+
+def mix_channels(
+    mixed: Tensor, shape: torch.Size, weight: Tensor, bias: Tensor | None = None
+) -> Tensor:
+    """Add the products of K mixtures of joints with their weights.
+
+    Args:
+        mixed: (R, K*U, T*C_in).
+        shape: (R, U, T, C_in).
+        weight: (C, C_in, K, 1).
+        bias: (C,).
+
+    Returns:
+        (R, U, T, C).
+    """
+    rows, joints, frames, channels = shape
+    mixed = mixed.view(rows, weight.shape[2], joints * frames, channels)
+    return convolve(mixed, weight, bias).view(rows, joints, frames, -1)

@@ -63,8 +63,10 @@ class FrozenNetwork(Backbone):
         shift: (M or 1, V, C), what is then added.
         blocks: The blocks.
         stage_blocks: Stage -> number of the block whose map it is.
+        embedding: (C, C_in), what coordinates are multiplied by first, if by anything.
     """
 
+    embedding: Tensor | None
     scale: Tensor
     shift: Tensor
 
@@ -75,12 +77,14 @@ class FrozenNetwork(Backbone):
         shift: Tensor,
         blocks: Sequence[FrozenBlock],
         stage_blocks: Mapping[str, int],
+        embedding: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.out_channels = original.out_channels
         self.stage_channels = dict(original.stage_channels)
         self.stage_strides = dict(original.stage_strides)
         self.stage_blocks = dict(stage_blocks)
+        self.register_buffer("embedding", None if embedding is None else embedding.float())
         self.register_buffer("scale", scale.float()[:, :, None, :].contiguous())  # (M, V, 1, C)
         self.register_buffer("shift", shift.float()[:, :, None, :].contiguous())
         self.blocks = nn.ModuleList(blocks)
@@ -112,7 +116,8 @@ class FrozenNetwork(Backbone):
 
     def _infer(self, x: Tensor, rows: Rows, stages: Sequence[str]) -> Features:
         people = x.permute(0, 4, 3, 2, 1).contiguous()  # (N, M, V, T, C)
-        inputs = torch.addcmul(self.shift, people, self.scale).flatten(0, 1)  # (N*M, V, T, C)
+        embedded = people if self.embedding is None else people @ self.embedding.mT
+        inputs = torch.addcmul(self.shift, embedded, self.scale).flatten(0, 1)  # (N*M, V, T, C)
         present_rows = people.flatten(2).any(2).flatten()  # (N*M,)
         if rows.index is not None:
             inputs, present_rows = inputs[rows.index], present_rows[rows.index]

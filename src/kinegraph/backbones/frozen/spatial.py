@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from kinegraph.backbones.ctrgcn import RefinedGraphConv
 from kinegraph.backbones.frozen.products import project
-from kinegraph.nn.folding import scale_and_shift, weight_and_bias
+from kinegraph.backbones.tcagcn import RoutedGraphConv
+from kinegraph.nn.folding import folded, scale_and_shift, weight_and_bias
 from kinegraph.nn.norm import BatchNorm
 
 LARGEST_EXPONENT = 40.0
@@ -74,14 +79,20 @@ class FrozenRefined(nn.Module):
         by_subset = topology.transpose(0, 1)  # (K, C, V*U)
         topology = topology.view(channels, both, joints).mT  # (C, U, K*V)
         weight, expand = self.value, self.expand
-        kernels = x.view(rows, joints * frames, -1, 1, 1)
-        parts = zip(kernels, related.flatten(3), from_bias[..., None], y, strict=True)
-        for kernel, matrices, bias, result in parts:
+        kernels, factors = x.view(rows, joints * frames, -1, 1, 1), self._factors(x)
+        parts = zip(kernels, related.flatten(3), from_bias[..., None], factors, y, strict=True)
+        for kernel, matrices, bias, factor, result in parts:
             torch.bmm(expand, matrices, out=by_subset)  # from (K, Q+2, V*U)
             value = project(weight, kernel).view(channels, both, frames)
+            if factor is not None:  # (C, K, 1, T)
+                value.view(channels, self.subsets, joints, frames).mul_(factor)
             mixed = torch.baddbmm(bias, topology, value)  # (C, U, T)
             result.copy_(mixed.view(channels, -1).mT)
         return y.view(rows, joints, frames, channels)
+
+    def _factors(self, x: Tensor) -> Sequence[Tensor | None]:
+        """What values are multiplied by, for each row: nothing here."""
+        return [None] * len(x)
 
     def _related(self, x: Tensor) -> Tensor:
         """Compare all pairs of joints: (R, V, T, C_in) -> (R, K, Q + 2, V, U)."""
@@ -100,3 +111,39 @@ class FrozenRefined(nn.Module):
             torch.add(query, key, out=inferred).neg_().sigmoid_()
         related[:, :, self.relation :] = self.fixed
         return related
+
+
+class FrozenRouted(FrozenRefined):
+    """`FrozenRefined` with a factor for every channel, subset and frame: TCA-GCN's."""
+
+    whole: Tensor
+    whole_bias: Tensor
+    context: Tensor
+    context_bias: Tensor
+    spread: Tensor
+
+    def __init__(self, conv: RoutedGraphConv, norm: BatchNorm) -> None:
+        super().__init__(conv, norm)
+        route = conv.route
+        weight, bias = weight_and_bias(route.whole)
+        context, context_bias = folded(route.context, route.norm)
+        tensors = {
+            "whole": weight.flatten(1),  # (K*C_in, C_in)
+            "whole_bias": bias,
+            "context": context.flatten(2),  # (K*I, C_in, 3)
+            "context_bias": context_bias,
+            "spread": route.expand.weight.detach().flatten(2),  # (K*C, I, 3)
+        }
+        for name, tensor in tensors.items():
+            self.register_buffer(name, tensor.float().contiguous())
+
+    def _factors(self, x: Tensor) -> Sequence[Tensor | None]:
+        """(R, V, T, C_in) -> (R, C, K, 1, T)."""
+        joints = x.mean(1)  # (R, T, C_in)
+        whole = functional.linear(joints.mean(1), self.whole, self.whole_bias)  # (R, K*C_in)
+        y = joints.mT.repeat(1, self.subsets, 1) + whole[..., None]  # (R, K*C_in, T)
+        for weight, bias in ((self.context, self.context_bias), (self.spread, None)):
+            y = functional.conv1d(y, weight, bias, padding=1, groups=self.subsets)
+            y = y.relu_() if bias is not None else y
+        y = y.add_(1).view(len(x), self.subsets, -1, x.shape[2])  # (R, K, C, T)
+        return cast(Sequence[Tensor], y.transpose(1, 2)[:, :, :, None])
