@@ -92,10 +92,13 @@ first batch has paid for itself.
 """
 
 WORDS = ("", "unit", "what", "network", "operation", "compared with", "beside it")
-ORDER = ("cpu", "data", "transforms", "store", "import", "ntu", "large", "fuzz", "startup")
+ORDER = (
+    "cpu", "backbones", "data", "transforms", "store", "import", "ntu", "large", "fuzz", "startup",
+)  # fmt: skip
 SCRIPTS = {"fuzz": "fuzz_readers"}  # others are named after their result
 TITLES = {
     "cpu": "On a CPU",
+    "backbones": "Every backbone on a CPU",
     "data": "From a store to batches",
     "transforms": "Sampling, augmenting, streams",
     "store": "Opening a store",

@@ -199,3 +199,23 @@ def _point(weight: torch.Tensor, bias: torch.Tensor, x: torch.Tensor) -> torch.T
     """Apply a 1x1 convolution by hand."""
     y = torch.einsum("oc,rc...->ro...", weight[:, :, 0, 0], x)
     return y + bias.view(1, -1, *([1] * (x.ndim - 2)))
+
+
+def test_attention_has_no_numbers_too_small_for_a_processor() -> None:
+    """Subnormal numbers take a hundred times as long; those cut off are less than rounding."""
+    from kinegraph.backbones.infogcn import SelfAttentionGraphConv
+
+    torch.manual_seed(0)
+    conv = SelfAttentionGraphConv(64, 8, 20, heads=3)
+    frames = torch.randn(50, 20, 64)
+    smallest = torch.finfo(torch.float32).tiny
+    attention = conv.attention(frames)
+    assert not ((attention > 0) & (attention < smallest)).any()
+    assert (attention == 0).any(), "the case is one that would have them"
+    exact = conv.double().attention(frames.double())
+    assert (attention - exact).abs().max() < 1e-4
+    query, key = (
+        conv.query_key(conv.norm(frames.double())).view(50, 20, 2, 3, 8).permute(2, 0, 3, 1, 4)
+    )
+    whole = torch.softmax(query @ key.mT / 8**0.5, dim=-1)
+    assert (exact - whole).abs().max() < 1e-9
