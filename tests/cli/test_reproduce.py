@@ -216,7 +216,10 @@ def test_a_dry_run_says_which_recordings_it_would_take(
     assert main(["reproduce", "plan.yaml", "--dry-run", "--data.store", store]) == 0
     assert f"recordings: {store}, " in capsys.readouterr().err
     assert main(["reproduce", "plan.yaml", "--dry-run", "--data.store", "gone"]) == 2
-    assert "'gone' is not a store: it does not exist" in capsys.readouterr().err
+    assert "store 'gone' does not exist" in capsys.readouterr().err
+    other = ["reproduce", "ctrgcn:nw-ucla", "--dry-run", "--data.store", store]
+    assert main(other) == 2
+    assert "the recipe is made for layout 'ucla20', but store " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from kinegraph.reproduction.plan import Plan
 from kinegraph.reproduction.published import load_plan, plan_names
 
 if TYPE_CHECKING:
+    from kinegraph.recipe import Recipe
     from kinegraph.reproduction.packing import Place
     from kinegraph.reproduction.result import Result
     from kinegraph.reproduction.runs import PlannedRun, State
@@ -93,7 +94,7 @@ def run(arguments: Arguments) -> int:
     runs = expand(plan, seeds, overrides, out)
     store = store or runs[0].recipe.data.store
     if arguments.dry_run:
-        _check_store(plan, store)
+        _check_store(plan, runs[0].recipe, store)
         return _show_plan(plan, runs, force=arguments.force, as_json=arguments.as_json)
     if not store:
         raise RecipeError(
@@ -113,19 +114,21 @@ def _split_overrides(arguments: Arguments) -> tuple[list[tuple[str, str]], str |
     return overrides, store
 
 
-def _check_store(plan: Plan, store: str | None) -> None:
-    """Say what recordings runs would take; one that is named has to be there.
+def _check_store(plan: Plan, recipe: Recipe, store: str | None) -> None:
+    """Say what recordings runs would take; those that are named have to suit the recipe.
 
     Raises:
         StoreError: There is no store of this name, or it is damaged.
+        RecipeError: It has another layout.
+        SplitError: The split does not work on it.
     """
-    from kinegraph.data.store import open_store
-
-    if store:
-        found = open_store(store)
-        remark(f"recordings: {found.path}, {len(found)} clips of {found.num_classes} classes")
-    else:
+    if not store:
         remark(f"recordings: none named yet; give --data.store STORE, made by: {plan.prepare}")
+        return
+    from kinegraph.training.setup import open_data
+
+    found = open_data(recipe, store).store
+    remark(f"recordings: {found.path}, {len(found)} clips of {found.num_classes} classes")
 
 
 def _at_once(word: str) -> int | None:
