@@ -14,7 +14,7 @@ from kinegraph.batch import Batch
 from kinegraph.compat.state_dicts import load_original, to_original
 from kinegraph.objectives import BottleneckConfig, build_objective
 from kinegraph.objectives.bottleneck import Bottleneck
-from kinegraph.skeleton import load_layout
+from kinegraph.skeleton import Skeleton, load_layout
 from kinegraph.transforms.streams import make_stream
 
 from .fill import fill, skeleton_input
@@ -27,7 +27,7 @@ EXACT = 2e-5  # the rules allow 1e-4
 def build(golden: Golden) -> Bottleneck:
     """Build the objective that a file describes, with quirks: original."""
     made = golden.meta["ctor"]
-    skeleton = load_layout(LAYOUTS[made["graph"]])
+    skeleton = _skeleton(golden)
     objective = build_objective(
         BottleneckConfig(noise=made["noise_ratio"], gain=made["gain"]),
         lambda: build_backbone(
@@ -50,22 +50,31 @@ def build(golden: Golden) -> Bottleneck:
     return objective.eval()
 
 
+def clips(golden: Golden) -> tuple[torch.Tensor, torch.Tensor]:
+    """Make the clips of a file: joints, and what the network sees of them."""
+    made, k = golden.meta["input"], golden.meta["ctor"]["k"]
+    joints = skeleton_input(*(made[size] for size in "nctvm"), made["seed"])
+    if not k:  # which streams refuse, because nothing of the input is left
+        return joints, torch.zeros_like(joints)
+    by_frame = joints.permute(0, 4, 2, 3, 1)  # (N, C, T, V, M) -> (N, M, T, V, C)
+    stream = make_stream(by_frame, _skeleton(golden), f"k-mode-{k}", original=True)
+    return joints, stream.permute(0, 4, 2, 3, 1)
+
+
+def _skeleton(golden: Golden) -> Skeleton:
+    return load_layout(LAYOUTS[golden.meta["ctor"]["graph"]])
+
+
 def check_infogcn(golden: Golden) -> Iterator[Comparison]:
     """Logits, latents, losses, maps and gradients in eval mode."""
     objective = build(golden)
     count = sum(parameter.numel() for parameter in objective.parameters())
     yield Comparison("meta n_params", count, 1e-12, golden.meta["n_params"])
-    made, layout = golden.meta["input"], LAYOUTS[golden.meta["ctor"]["graph"]]
-    joints = skeleton_input(*(made[size] for size in "nctvm"), made["seed"])
-    skeleton, k = load_layout(layout), golden.meta["ctor"]["k"]
-    if k:
-        by_frame = joints.permute(0, 4, 2, 3, 1)  # (N, C, T, V, M) -> (N, M, T, V, C)
-        stream = make_stream(by_frame, skeleton, f"k-mode-{k}", original=True)
-        x = stream.permute(0, 4, 2, 3, 1)
-        yield Comparison("A_vector", skeleton.k_mode(k, original=True), 1e-7)
-    else:  # which streams refuse, because nothing of the input is left
-        x = torch.zeros_like(joints)
-        yield Comparison("A_vector", torch.zeros(skeleton.joint_count, skeleton.joint_count))
+    joints, x = clips(golden)
+    skeleton, k = _skeleton(golden), golden.meta["ctor"]["k"]
+    joint_count = skeleton.joint_count
+    operator = skeleton.k_mode(k, original=True) if k else np.zeros((joint_count, joint_count))
+    yield Comparison("A_vector", operator, 1e-7)
     people = present(joints)
     everyone = torch.ones_like(people)  # one row for each, as in the original
     batch = Batch(x, torch.from_numpy(golden["labels"]), torch.arange(len(x)), everyone)
