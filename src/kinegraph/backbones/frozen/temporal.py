@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from kinegraph.backbones.frozen.long_conv import TAPS, LongConv
 from kinegraph.backbones.frozen.products import convolve
 from kinegraph.nn.folding import folded, scale_and_shift, weight_and_bias
 from kinegraph.nn.temporal_conv import MultiScaleTemporalConv, TemporalConv
@@ -43,14 +42,9 @@ class FrozenConv(nn.Module):
         )
 
 
-def freeze_conv(module: TemporalConv) -> FrozenConv | LongConv:
+def freeze_conv(module: TemporalConv) -> FrozenConv:
     """Return a convolution over time and its norm as one convolution."""
-    weight, bias = folded(module.conv, module.norm)
-    direct = FrozenConv(module.conv, weight, bias)
-    kernel, simple = weight.shape[2], direct.stride == direct.dilation == 1
-    if simple and kernel % (2 * TAPS) == TAPS and kernel > TAPS:
-        return LongConv(direct, weight.mT, bias)
-    return direct
+    return FrozenConv(module.conv, *folded(module.conv, module.norm))
 
 
 class FrozenMultiScale(nn.Module):
