@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import (
+    aimclr_views,
     bottleneck,
     early,
     frame50,
@@ -110,6 +111,8 @@ FAMILIES = (
     Family("Kinetics feeder", "feeder_kinetics", kinetics.check_kinetics_feeder, _every),
     Family("PYSKL pipeline", "pyskl_features", pyskl.check_features, _every),
     Family("50 frames of AimCLR", "preproc_frame50", frame50.check_fifty_frames, _every),
+    Family("augmentations of AimCLR", "aug_aimclr.", aimclr_views.check_augmentations, _every),
+    Family("feeder of AimCLR", "aug_aimclr_feeder", aimclr_views.check_feeder, _every),
     Family("ensembles", "ensemble", tools.check_ensemble, _every),
 )
 

@@ -20,7 +20,7 @@ from kinegraph.objectives import bottleneck, contrast, two_stream
 from kinegraph.objectives import language as objective_language
 from kinegraph.objectives.language_parts import part_lists
 from kinegraph.skeleton import Skeleton
-from kinegraph.transforms import align, augment, normalise, sampling
+from kinegraph.transforms import align, augment, contrastive, normalise, sampling
 from kinegraph.transforms.tracks import FixedTracks
 
 from . import language, ntu_raw, tools
@@ -315,6 +315,12 @@ def equal_weights(patch: Patch) -> None:
     patch.setattr(tools, "preset_weights", lambda name, streams: (1.0,) * len(streams))
 
 
+def blur_by_means(patch: Patch) -> None:
+    """Divide by the sum of the weights, which the original does not."""
+    mixed = contrastive._mixed
+    patch.setattr(contrastive, "_mixed", lambda w, points: mixed(w / w.sum(2, True), points))
+
+
 @dataclass(frozen=True)
 class Breakage:
     """Something wrong, and the comparisons that must notice."""
@@ -329,6 +335,7 @@ STGCN = ("logits_x100", "feature_sub_x100", "intensity_x100", "ef_output_sub")
 CTRGCN = ("l1_mean_tv", "l10_mean_tv", "logits", "logits_T13", "logits_kept")
 CLIP = "S001C001P001R001A001"
 PYSKL = (f"{CLIP}_prenorm", f"{CLIP}_bm", f"{CLIP}_format")
+TRIPLE = "triple_123456_seed0"
 BREAKAGES = [
     Breakage("graphs of ST-GCN", "transposed", transpose_graphs, ("ntu-rgb+d|spatial|hop1|dil1",)),
     Breakage(
@@ -434,6 +441,17 @@ BREAKAGES = [
     Breakage("PYSKL pipeline", "next frame", next_frame, (PYSKL[2], f"{CLIP}_inds_test_1x16")),
     Breakage("50 frames of AimCLR", "not turned", face_anywhere, ("position0",)),
     Breakage("50 frames of AimCLR", "reversed", stretch_backwards, ("position0", "motion0")),
+    Breakage("augmentations of AimCLR", "turned backwards", turn_backwards, ("rotate_main1",)),
+    Breakage("augmentations of AimCLR", "blurred by means", blur_by_means, ("gaus_filter",)),
+    Breakage(
+        "augmentations of AimCLR", "joints rolled", output(roll_joints),
+        ("shear_r0.5", "spatial_flip", "time_flip", "gaus_noise", "axis_mask_2"),
+    ),
+    Breakage("feeder of AimCLR", "blurred by means", blur_by_means, (f"{TRIPLE}_strong",)),
+    Breakage(
+        "feeder of AimCLR", "time reversed", output(reverse_time),
+        ("temperal_crop_start0", "temperal_crop_start6", f"{TRIPLE}_normal1", f"{TRIPLE}_normal2"),
+    ),
     Breakage("ensembles", "equal weights", equal_weights, ("FR-Head|ntu/xsub|4 top1",)),
 ]  # fmt: skip
 

@@ -44,6 +44,17 @@ LISTS: list[list[dict[str, Any]]] = [
     [{"name": "centre"}, {"name": "min_max"}, PICK, {"name": "noise"}],
     [{"name": "min_max"}, PICK, {"name": "scale_bones"}, {"name": "mask_frames"}],
     [{"name": "window", "length": 20, "random": True}, {"name": "random_move"}],
+    [
+        PICK,
+        {"name": "mirror_crop"},
+        {"name": "shear"},
+        {"name": "rotate_about_axis"},
+        {"name": "noise", "probability": 0.5},
+        {"name": "blur"},
+        {"name": "mask_axis"},
+        {"name": "reverse_time"},
+        {"name": "mirror", "exchange_only": True},
+    ],
 ]
 
 

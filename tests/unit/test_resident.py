@@ -46,6 +46,7 @@ LISTS: dict[str, list[dict[str, Any]]] = {
     "stgcn": [{"name": "window", "length": 12, "random": True}, {"name": "random_move"}],
     "uncentred": [{"name": "min_max"}, PICK, {"name": "mirror"}],
     "fr-head": [CENTRE, CROP, {"name": "scale_bones"}, {"name": "mask_frames"}],
+    "aimclr": [PICK, {"name": "mirror_crop"}, {"name": "blur"}, {"name": "mask_axis"}],
 }
 every_list = pytest.mark.parametrize("name", LISTS)
 both_ways = pytest.mark.parametrize("original", [False, True])

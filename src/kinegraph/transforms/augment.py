@@ -57,10 +57,24 @@ def with_channels(points: Tensor, joints: Tensor) -> Tensor:
     return points if size == joints.shape[-1] else torch.cat((points, joints[..., size:]), -1)
 
 
-def _fit(matrices: Tensor, skeleton: Skeleton) -> Tensor:
-    """Restrict 3D matrices to the layout's positions: a 2D layout turns in its plane."""
-    size = skeleton.coordinates.positions
-    return matrices[:, :size, :size]
+def turned(tracks: FixedTracks, angles: Tensor) -> FixedTracks:
+    """Rotate clips about the origin by (N, 3) angles in radians; 2D ones by the third alone."""
+    size = tracks.skeleton.coordinates.positions
+    if size == 2:
+        angles = angles * constant((0.0, 0.0, 1.0), angles.dtype, angles.device)
+    matrices = rotation_matrices(angles)[:, :size, :size]
+    return replace(tracks, joints=transform_points(tracks.joints, matrices[tracks.clip]))
+
+
+def chosen(random: ClipRandom, probability: float) -> Tensor:
+    """Return (N,) bool, whether a clip is one of those that a transform changes."""
+    return random.uniform()[:, 0] < probability
+
+
+def where_chosen(tracks: FixedTracks, on: Tensor, changed: Tensor) -> FixedTracks:
+    """Return tracks with (R, T, V, C) changed joints in the clips for which (N,) ``on`` is set."""
+    on = on[tracks.clip][:, None, None, None]
+    return replace(tracks, joints=torch.where(on, changed, tracks.joints))
 
 
 def missing_points(joints: Tensor, skeleton: Skeleton) -> Tensor:
@@ -93,11 +107,7 @@ class Rotate:
 
     def apply(self, tracks: FixedTracks, draws: dict[str, Tensor]) -> FixedTracks:
         """Rotate about the origin."""
-        angles = draws["angles"]
-        if tracks.skeleton.coordinates.positions == 2:
-            angles = angles * constant((0.0, 0.0, 1.0), angles.dtype, angles.device)
-        matrices = _fit(rotation_matrices(angles), tracks.skeleton)
-        return replace(tracks, joints=transform_points(tracks.joints, matrices[tracks.clip]))
+        return turned(tracks, draws["angles"])
 
 
 @dataclass(frozen=True)
@@ -144,60 +154,77 @@ class ScaleAxes:
 
 @dataclass(frozen=True)
 class Mirror:
-    """Swap left and right of a clip with some probability: joints change places, x its sign."""
+    """Swap left and right of a clip with some probability: joints change places, x its sign.
+
+    With ``exchange_only`` x keeps its sign, as in the spatial flip of AimCLR (Guo et al., AAAI
+    2022): limbs change their places while the body faces the same way.
+    """
 
     stage = "batch"
     probability: float
+    exchange_only: bool = False
 
     def draw(self, random: ClipRandom, tracks: FixedTracks) -> dict[str, Tensor]:
         """Return (N,) bool ``swap``."""
-        return {"swap": random.uniform()[:, 0] < self.probability}
+        return {"swap": chosen(random, self.probability)}
 
     def apply(self, tracks: FixedTracks, draws: dict[str, Tensor]) -> FixedTracks:
         """Mirror the drawn clips at the plane x = 0."""
         other = constant(tracks.skeleton.mirror, torch.int64, tracks.joints.device)
         mirrored = tracks.joints.index_select(2, other)
-        mirrored[..., 0].neg_()
-        swap = draws["swap"][tracks.clip][:, None, None, None]
-        return replace(tracks, joints=torch.where(swap, mirrored, tracks.joints))
+        if not self.exchange_only:
+            mirrored[..., 0].neg_()
+        return where_chosen(tracks, draws["swap"], mirrored)
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Add normal noise to what is there, see `missing_points`.
+    """Add normal noise to what is there, see `missing_points`, of all clips or of some.
 
     By default every coordinate has noise of its own. ``of_extent`` moves each joint in a random
     direction by a normal share of the extent of its person in that frame, the diagonal of the box
     around the joints.
 
-    Source of ``of_extent``: ``RandomGaussianNoise`` of PYSKL.
+    Source: the Gaussian noise of AimCLR (half of the clips), and of ``of_extent``
+    ``RandomGaussianNoise`` of PYSKL.
+    Differs from the originals: what is missing stays zero unless ``move_missing`` (``quirks:
+    original``) is set; absent people, too, then get noise that knows no extent.
     """
 
     stage = "batch"
     deviation: float
     of_extent: bool = False
+    probability: float = 1.0
+    move_missing: bool = False
 
     def draw(self, random: ClipRandom, tracks: FixedTracks) -> dict[str, Tensor]:
-        """Return (N, M*T*V*D) ``noise``, standard normal; D positions of a joint."""
+        """Return (N, M*T*V*D) ``noise``, standard normal, or 0 in clips that get none."""
         frames, joints = tracks.joints.shape[1:3]
         size = tracks.skeleton.coordinates.positions
         points = tracks.persons * frames * joints
-        if not self.of_extent:
-            return {"noise": random.normal(points * size)}
-        towards = random.between(-1, 1, points * size).view(-1, points, size)
-        noise = random.normal(points)[..., None] * torch.nn.functional.normalize(towards, dim=-1)
-        return {"noise": noise.flatten(1)}
+        if self.of_extent:
+            towards = random.between(-1, 1, points * size).view(-1, points, size)
+            towards = torch.nn.functional.normalize(towards, dim=-1)
+            noise = (random.normal(points)[..., None] * towards).flatten(1)
+        else:
+            noise = random.normal(points * size)
+        if self.probability < 1:
+            noise = noise * chosen(random, self.probability)[:, None]
+        return {"noise": noise}
 
     def apply(self, tracks: FixedTracks, draws: dict[str, Tensor]) -> FixedTracks:
         """Add the noise."""
+        if self.move_missing and not self.of_extent:
+            tracks = tracks.with_absent()
         size = tracks.skeleton.coordinates.positions
         shape = (tracks.clips, tracks.persons, *tracks.joints.shape[1:3], size)
         noise = draws["noise"].view(shape)[tracks.clip, tracks.person]  # (R, T, V, D)
         joints = tracks.joints.clone()
-        there = ~missing_points(joints, tracks.skeleton)
         if self.of_extent:
             noise = noise * self._extent(joints[..., :size])
-        joints[..., :size] += self.deviation * noise * there
+        if not self.move_missing:
+            noise = noise * ~missing_points(joints, tracks.skeleton)
+        joints[..., :size] += self.deviation * noise
         return replace(tracks, joints=joints)
 
     @staticmethod
