@@ -1,7 +1,8 @@
 """How many clips per second are sampled, augmented and turned into a stream, on one core.
 
-NTU-shaped clips (64 frames, crop, resize, rotation) and the pipeline of NW-UCLA, each beside the
-usual per-clip loop of `per_clip`. Both must give the same numbers before anything is timed.
+NTU-shaped clips (64 frames, crop, resize, rotation), the pipeline of NW-UCLA, and the normal and
+extreme views of AimCLR, each beside the usual per-clip loop of `per_clip` and `per_clip_views`.
+Both must give the same numbers before anything is timed.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import per_clip
+import per_clip_views
 import torch
 from measure import Case, load_average, measure, report
 from numpy.typing import NDArray
@@ -48,6 +50,9 @@ class Pattern:
         clips: Clips in the store.
         loop_clips: Clips that the per-clip loop gets.
         batch: N.
+        streams: Streams that are timed.
+        original: Whether ``quirks: original`` is set.
+        padded_to: Frames of a clip in the arrays of the usual programs.
     """
 
     name: str
@@ -60,6 +65,9 @@ class Pattern:
     clips: int = 2048
     loop_clips: int = 256
     batch: int = 64
+    streams: tuple[str, ...] = STREAMS
+    original: bool = False
+    padded_to: int = 300
 
 
 NTU = Pattern(
@@ -75,7 +83,24 @@ UCLA = Pattern(
     ),
     length=52, frames=(10, 70), one_person=1.0,
 )  # fmt: skip
-PADDED_TO = 300  # frames of a clip of NTU in the arrays of the usual programs
+NORMAL_VIEW = ({"name": "pick_frames", "length": 50}, {"name": "mirror_crop"}, {"name": "shear"})
+EXTREME_VIEW = (
+    *NORMAL_VIEW, {"name": "mirror", "exchange_only": True}, {"name": "rotate_about_axis"},
+    {"name": "noise", "probability": 0.5}, {"name": "blur"}, {"name": "mask_axis"},
+)  # fmt: skip
+VIEWS = tuple(
+    Pattern(
+        name, "ntu25", transforms, length=50, frames=(50, 50), one_person=0.8,
+        streams=("joint",), original=True, padded_to=50,
+    )
+    for name, transforms in (("aimclr normal", NORMAL_VIEW), ("aimclr extreme", EXTREME_VIEW))
+)  # fmt: skip
+LOOPS = {
+    "ntu": per_clip.ntu_clip,
+    "ucla": per_clip.ucla_clip,
+    "aimclr normal": partial(per_clip_views.view_clip, extreme=False),
+    "aimclr extreme": partial(per_clip_views.view_clip, extreme=True),
+}
 
 
 def make_store(folder: Path, pattern: Pattern) -> Store:
@@ -99,12 +124,12 @@ def make_store(folder: Path, pattern: Pattern) -> Store:
 def loop_clips(store: Store, pattern: Pattern) -> list[NDArray[np.float32]]:
     """Return the first clips as the usual programs hold them.
 
-    NTU: (C, T, V, M), padded with zeros, a view of the (T, M, V, C) of the files. NW-UCLA:
-    (T, V, C), unpadded.
+    NTU and AimCLR: (C, T, V, M), padded with zeros, a view of the (T, M, V, C) of the files.
+    NW-UCLA: (T, V, C), unpadded.
     """
     if pattern.name == "ucla":
         return [np.array(store.clip(row).tracks[0].joints) for row in range(pattern.loop_clips)]
-    clips = np.zeros((pattern.loop_clips, PADDED_TO, 2, 25, 3), dtype=np.float32)
+    clips = np.zeros((pattern.loop_clips, pattern.padded_to, 2, 25, 3), dtype=np.float32)
     for row in range(pattern.loop_clips):
         for track in store.clip(row).tracks:
             end = track.first + len(track.joints)
@@ -117,8 +142,7 @@ class Loop:
 
     def __init__(self, clips: list[NDArray[np.float32]], pattern: Pattern, stream: str) -> None:
         self.clips, self.batch = clips, pattern.batch
-        one = per_clip.ucla_clip if pattern.name == "ucla" else per_clip.ntu_clip
-        self.one = partial(one, stream=stream, length=pattern.length)
+        self.one = partial(LOOPS[pattern.name], stream=stream, length=pattern.length)
 
     def run(self) -> None:
         random = np.random.default_rng(0)
@@ -133,15 +157,40 @@ class Loop:
 
 def our_draws(pipeline: Pipeline, reader: TrackReader, rows: torch.Tensor) -> list[Any]:
     """Return what our pipeline draws for these clips, in the words of the per-clip loop."""
-    tracks, drawn = reader.read(rows), {}
-    for position, transform in enumerate(pipeline.transforms):
-        drawn |= transform.draw(ClipRandom(0, 0, rows, purpose=position), tracks)
-    values = {name: value.numpy() for name, value in drawn.items()}
+    tracks: Any = reader.read(rows)
+    by_name, values = {}, {}
+    for position, (name, transform) in enumerate(
+        zip(pipeline.names, pipeline.transforms, strict=True)
+    ):
+        drawn = transform.draw(ClipRandom(0, 0, rows, purpose=position), tracks)
+        if transform.stage == "sample":
+            tracks = transform.apply(tracks, drawn)
+        by_name[name] = {word: value.numpy() for word, value in drawn.items()}
+        values |= by_name[name]
+    if "shear" in by_name:
+        return [view_draws(by_name, row) for row in range(len(rows))]
     if "angles" in values:
         columns = zip(values["begin"], values["crop"], values["angles"], strict=True)
         return [per_clip.NTUDraws(int(b), int(c), a.astype(np.float64)) for b, c, a in columns]
     columns = zip(values["degrees"], values["scale"], values["frame"], strict=True)
     return [per_clip.UCLADraws((int(d[0]), int(d[1])), float(s), f) for d, s, f in columns]
+
+
+def view_draws(drawn: dict[str, dict[str, NDArray[Any]]], row: int) -> per_clip_views.Draws:
+    """Return what is drawn for the views of one clip, in the words of the per-clip loop."""
+    own = {name: {word: v[row] for word, v in values.items()} for name, values in drawn.items()}
+    normal = per_clip_views.NormalDraws(int(own["mirror_crop"]["begin"]), own["shear"]["shares"])
+    if "blur" not in own:
+        return normal, None
+    noise = own["noise"]["noise"].reshape(2, 50, 25, 3).transpose(3, 1, 2, 0) * 0.01
+    blur, mask = own["blur"], own["mask_axis"]
+    return normal, per_clip_views.ExtremeDraws(
+        exchange=bool(own["mirror"]["swap"]),
+        angles=own["rotate_about_axis"]["angles"].astype(np.float64),
+        noise=noise if noise.any() else None,
+        sigma=float(blur["sigma"]) if blur["on"] else None,
+        axis=int(mask["axis"]) if mask["on"] else None,
+    )
 
 
 def cases_of(pattern: Pattern, folder: Path) -> Iterator[Case]:
@@ -150,8 +199,8 @@ def cases_of(pattern: Pattern, folder: Path) -> Iterator[Case]:
     reader = TrackReader(store, 1 if pattern.one_person == 1 else 2)
     clips = loop_clips(store, pattern)
     transforms = parse_recipe({"transforms": {"train": pattern.transforms}}).transforms["train"]
-    for stream in STREAMS:
-        pipeline = Pipeline(transforms, stream, store.skeleton)
+    for stream in pattern.streams:
+        pipeline = Pipeline(transforms, stream, store.skeleton, original=pattern.original)
         loader = ClipLoader(
             reader, store.clips["label"], np.arange(len(store)), {"train": pipeline},
             views=("train",), batch_size=pattern.batch, shuffle=True,
@@ -177,7 +226,8 @@ def main() -> None:
     load = load_average()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        cases = [*cases_of(NTU, Path(folder)), *cases_of(UCLA, Path(folder))]
+        patterns = (NTU, UCLA, *VIEWS)
+        cases = [case for pattern in patterns for case in cases_of(pattern, Path(folder))]
         results = measure(cases, ROUNDS)
     settings = {
         "rounds": ROUNDS,
@@ -185,8 +235,7 @@ def main() -> None:
         "device": "cpu",
         "what": "random clips of a store to whole batches (N, C, T, V, M), in shuffled epochs",
         "agreement": f"the two ways differ by less than {TOLERANCE:g}: checked before timing",
-        "ntu": asdict(NTU) | {"padded_to": PADDED_TO},
-        "ucla": asdict(UCLA),
+        **{pattern.name: asdict(pattern) for pattern in patterns},
     }
     report("transforms", settings, results, load=load)
 

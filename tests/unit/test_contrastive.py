@@ -158,6 +158,13 @@ def test_blurring_neither_fills_nor_counts_what_is_missing(layout: str) -> None:
     assert not torch.allclose(apply(replace(BLUR, original=True), tracks), tracks.joints)
 
 
+def test_a_confidence_is_not_blurred() -> None:
+    tracks = tracks_of("coco17")
+    found = apply(BLUR, tracks)
+    assert torch.equal(found[..., 2], tracks.joints[..., 2])
+    assert not torch.allclose(found[..., :2], tracks.joints[..., :2])
+
+
 @given(layouts, seeds)
 def test_one_axis_of_a_clip_is_masked(layout: str, seed: int) -> None:
     tracks = tracks_of(layout)
