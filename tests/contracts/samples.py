@@ -27,7 +27,10 @@ LAYOUTS = layout_names()
 MADE = str(Path(__file__).with_name("five.toml"))
 CLASSES = 5
 # Objectives that compare maps over joints, and a backbone that keeps none.
-REFUSED = {("refine", "tcn"), ("language", "tcn")}
+REFUSED = {("refine", "tcn"), ("language", "tcn"), ("aimclr", "tcn")}
+
+# Objectives that a backbone is an encoder to, whatever it is: these stand for all in most tests.
+ENCODERS = {"skeletonclr": ("tcn",), "aimclr": ("stgcn", "ctrgcn-baseline"), "crossclr": ("stgcn",)}
 
 
 def pairwise(*axes: Sequence[Any]) -> list[tuple[Any, ...]]:
@@ -60,7 +63,7 @@ def small_config(name: str, registry: Mapping[str, Component]) -> Config:
     """Return the default configuration of a part, narrow if it has a width."""
     config = registry[name].config
     # Without chance, so that two of them can be compared while they train.
-    small = {"width": 8, "dropout": 0.0}
+    small = {"width": 8, "dropout": 0.0, "queue": 6, "streams": ("joint", "joint-motion")}
     narrow = {key: value for key, value in small.items() if key in config.model_fields}
     return config.model_validate({"name": name, **narrow})
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import (
+    aimclr,
     aimclr_views,
     bottleneck,
     early,
@@ -77,6 +78,18 @@ def _aligned(golden: Golden) -> bool:
     return "_aligned" in golden.path.name
 
 
+def _alone(golden: Golden) -> bool:
+    return "_plain" in golden.path.name
+
+
+def _crossing(golden: Golden) -> bool:
+    return "_cross_" in golden.path.name
+
+
+def _linear(golden: Golden) -> bool:
+    return "_linear" in golden.path.name
+
+
 FAMILIES = (
     Family("graphs of ST-GCN", "graphs_stgcn", tools.check_stgcn_graphs, _every),
     Family("graphs of the first ST-GCN", "graphs_v1", tools.check_first_graphs, _every),
@@ -113,6 +126,16 @@ FAMILIES = (
     Family("50 frames of AimCLR", "preproc_frame50", frame50.check_fifty_frames, _every),
     Family("augmentations of AimCLR", "aug_aimclr.", aimclr_views.check_augmentations, _every),
     Family("feeder of AimCLR", "aug_aimclr_feeder", aimclr_views.check_feeder, _every),
+    Family("graphs of AimCLR", "graphs_aimclr", tools.check_stgcn_graphs, _every),
+    Family("attention drop of AimCLR", "aimclr_attdrop", aimclr.check_drop, _every),
+    Family("encoder of AimCLR", "aimclr_encoder", aimclr.check_encoder, _every),
+    Family("AimCLR", "aimclr_forward", aimclr.check_aimclr, _every),
+    Family("AimCLR in training", "aimclr_trainsteps", aimclr.check_training, _every),
+    Family("AimCLR with a linear head", "aimclr_linear", aimclr.check_linear, _every),
+    Family("SkeletonCLR", "skeletonclr", aimclr.check_skeletonclr, _every),
+    Family("CrosSCLR", "crossclr", aimclr.check_crossclr, _alone),
+    Family("CrosSCLR crossing", "crossclr", aimclr.check_crossing, _crossing),
+    Family("CrosSCLR with linear heads", "crossclr", aimclr.check_linear, _linear),
     Family("ensembles", "ensemble", tools.check_ensemble, _every),
 )
 

@@ -27,6 +27,7 @@ LAYOUTS = {
     "openpose": "openpose18",
     "ntu-rgb+d": "ntu25",
     "ntu_edge": "ntu_edge",
+    "nw-ucla": "ucla20",
     "graph.ntu_rgb_d.Graph": "ntu25",
     "graph.ucla.Graph": "ucla20",
 }

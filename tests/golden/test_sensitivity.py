@@ -16,7 +16,15 @@ from kinegraph.data.cleaning import aligned, denoised, pyskl
 from kinegraph.data.export import frame50
 from kinegraph.data.formats import kinetics
 from kinegraph.nn import graph
-from kinegraph.objectives import bottleneck, contrast, two_stream
+from kinegraph.objectives import (
+    aimclr,
+    attention_drop,
+    bottleneck,
+    contrast,
+    crossclr,
+    momentum_contrast,
+    two_stream,
+)
 from kinegraph.objectives import language as objective_language
 from kinegraph.objectives.language_parts import part_lists
 from kinegraph.skeleton import Skeleton
@@ -321,6 +329,53 @@ def blur_by_means(patch: Patch) -> None:
     patch.setattr(contrastive, "_mixed", lambda w, points: mixed(w / w.sum(2, True), points))
 
 
+def drop_by_person(patch: Patch) -> None:
+    patch.setattr(attention_drop, "_of_batch", lambda kept, *_: attention_drop._of_people(kept))
+
+
+def follow_late(patch: Patch) -> None:
+    patch.setattr(momentum_contrast.MomentumContrast, "after_step", lambda self: None)
+
+
+def follow_backwards(patch: Patch) -> None:
+    follow = momentum_contrast.follow
+    patch.setattr(
+        momentum_contrast, "follow", lambda key, query, step: follow(key, query, 1 - step)
+    )
+
+
+def forget_own_key(patch: Patch) -> None:
+    positives = aimclr.AimCLR.positives
+
+    def changed(self: Any, cosines: list[Tensor]) -> Tensor:
+        return torch.cat((cosines[0][:, :1] * 0, positives(self, cosines)[:, 1:]), dim=1)
+
+    patch.setattr(aimclr.AimCLR, "positives", changed)
+
+
+def move_target(patch: Patch) -> None:
+    patch.setattr(aimclr.AimCLR, "target", staticmethod(lambda logits: logits.softmax(1)))
+
+
+def heads_of_their_own(patch: Patch) -> None:
+    project = momentum_contrast.MomentumContrast.project
+
+    def changed(self: Any, encoders: Any, stream: str, pooled: Tensor) -> Tensor:
+        found = project(self, encoders, stream, pooled)  # what lies before the joints' head
+        return found[:, : self.queue[stream].keys.shape[0]]
+
+    patch.setattr(crossclr.CrosSCLR, "project", changed)
+
+
+def all_keys_follow(patch: Patch) -> None:
+    patch.setattr(crossclr.CrosSCLR, "after_step", momentum_contrast.MomentumContrast.after_step)
+
+
+def own_neighbours(patch: Patch) -> None:
+    pair = crossclr.CrosSCLR.pair
+    patch.setattr(crossclr.CrosSCLR, "pair", lambda self, own, other: pair(self, other, own))
+
+
 @dataclass(frozen=True)
 class Breakage:
     """Something wrong, and the comparisons that must notice."""
@@ -451,6 +506,32 @@ BREAKAGES = [
     Breakage(
         "feeder of AimCLR", "time reversed", output(reverse_time),
         ("temperal_crop_start0", "temperal_crop_start6", f"{TRIPLE}_normal1", f"{TRIPLE}_normal2"),
+    ),
+    Breakage("graphs of AimCLR", "transposed", transpose_graphs, ("nw-ucla|spatial|hop1|dil1",)),
+    Breakage("attention drop of AimCLR", "ratio of each person", drop_by_person, ("output",)),
+    Breakage(
+        "encoder of AimCLR", "ratio of each person", drop_by_person,
+        ("out_drop", "out_drop_x100"),
+    ),
+    Breakage("encoder of AimCLR", "joints rolled", stgcn_input(roll_joints), ("out_x100",)),
+    Breakage("AimCLR", "ratio of each person", drop_by_person, ("p_extreme_drop",)),
+    Breakage("AimCLR", "key stays", follow_late, ("key_fc2_bias_after", "queue_after")),
+    Breakage("AimCLR", "momentum exchanged", follow_backwards, ("key_fc2_bias_after", "logits")),
+    Breakage("AimCLR", "own key forgotten", forget_own_key, ("target", "losses")),
+    Breakage("AimCLR in training", "target moves", move_target, ("q_fc2_bias_after",)),
+    Breakage("AimCLR in training", "own key forgotten", forget_own_key, ("losses", "grad_norms")),
+    Breakage("AimCLR with a linear head", "joints rolled", stgcn_input(roll_joints), ("logits",)),
+    Breakage("SkeletonCLR", "key stays", follow_late, ("key_fc2_bias_after", "queue_after")),
+    Breakage("SkeletonCLR", "joints rolled", stgcn_input(roll_joints), ("logits", "loss")),
+    Breakage(
+        "CrosSCLR", "heads of their own", heads_of_their_own, ("logits_motion", "logits_bone")
+    ),
+    Breakage(
+        "CrosSCLR crossing", "all keys follow", all_keys_follow, ("key_bone_fc0_bias_after",)
+    ),
+    Breakage("CrosSCLR crossing", "own neighbours", own_neighbours, ("logits_jm", "losses6")),
+    Breakage(
+        "CrosSCLR with linear heads", "joints rolled", stgcn_input(roll_joints), ("bone", "all")
     ),
     Breakage("ensembles", "equal weights", equal_weights, ("FR-Head|ntu/xsub|4 top1",)),
 ]  # fmt: skip

@@ -127,12 +127,13 @@ def differentiate(rank: int, *, folder: Path, recipe: str, size: int) -> int:
             net.language.eval()  # the first name of a class, instead of one that is drawn
         prepare(net, world)
         numbers: dict[str, np.ndarray] = {}
-        loader = data.training_loader(("train",), torch.device("cpu"), world)
-        for count, (batch,) in enumerate(loader.epoch()):
+        loader = data.training_loader(net.views, torch.device("cpu"), world)
+        for count, batches in enumerate(loader.epoch()):
             net.zero_grad()
-            loss = net(replace(batch, x=batch.x.double()))["loss"]
-            part_of_whole(loss, batch).backward()
+            loss = net(*(replace(batch, x=batch.x.double()) for batch in batches))["loss"]
+            part_of_whole(loss, batches[0]).backward()
             sum_step(world, net, {})
+            net.after_step()
             learning = [pair for pair in net.named_parameters() if pair[1].requires_grad]
             for name, weight in learning:
                 numbers[f"{count}/gradient/{name}"] = weight.grad.numpy().copy()
@@ -235,6 +236,7 @@ def run(folder: Path) -> dict[str, Any]:
         words += ["--layout", "coco17"]
         results[f"says-{size}"] = command(size, words, says=folder / f"says-{size}.json")
     exact = ["people", "original", "two-stream", "bottleneck", "refine", "language"]
+    exact += ["aimclr", "aimclr-original", "crossclr"]
     if (folder / "encoder.yaml").is_file():
         exact.append("encoder")
     for recipe in exact:

@@ -103,7 +103,8 @@ def make_odd(folder: Path) -> None:
     np.savez(folder / "recordings.npz", x=clips)
 
 
-EXACT = ("people", "original", "two-stream", "bottleneck", "refine", "language")
+UNLABELLED = ("aimclr", "aimclr-original", "crossclr")
+EXACT = ("people", "original", "two-stream", "bottleneck", "refine", "language", *UNLABELLED)
 
 
 @pytest.fixture
@@ -144,6 +145,16 @@ def folder(
             training=training, objective={"name": "language", "weight": 5.0}, **common
         ) | {"backbone": {"name": "aagcn", "width": 8}},
     }  # fmt: skip
+    views = dict.fromkeys(("extreme", "query", "key"), recipes["people"]["transforms"]["train"])
+    unlabelled = {
+        "aimclr": {"name": "aimclr", "mining_epoch": 0, "top_k": 2},
+        "crossclr": {"name": "crossclr", "cross_epoch": 0},
+    }
+    for name, objective in unlabelled.items():  # a queue that two batches fill, and wrap
+        recipes[name] = tiny_recipe(
+            training=training, transforms=views, objective={**objective, "queue": 7}, **common
+        )
+    recipes["aimclr-original"] = recipes["aimclr"] | {"quirks": "original"}
     if find_spec("transformers"):
         trained = {"encoder": str(request.getfixturevalue("sentence_encoder"))}
         recipes["encoder"] = recipes["language"] | {

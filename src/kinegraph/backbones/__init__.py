@@ -19,6 +19,9 @@ class STGCNConfig(Config):
     name: Literal["stgcn"] = "stgcn"
     width: int = Field(64, ge=4)
     """Channels of the first four blocks, doubled twice later."""
+    last_width: int | None = Field(None, ge=4)
+    """Channels of the last block, which are those of the feature; default: four times the width.
+    AimCLR's encoder has 256 after a width of 16."""
     strategy: Literal["uniform", "distance", "spatial"] = "spatial"
     """How the neighbourhood of a joint is partitioned."""
     max_hop: int = Field(1, ge=1)
@@ -113,6 +116,7 @@ def _build_stgcn(
         edge_importance=config.edge_importance,
         dropout=config.dropout,
         width=config.width,
+        last_width=config.last_width,
         original=original,
     )
 

@@ -84,6 +84,7 @@ class STGCN(Backbone):
         edge_importance: Whether each block learns a factor for each edge.
         dropout: After the temporal convolution, in all blocks but the first.
         width: Channels of the first four blocks (64 in the paper).
+        last_width: Channels of the last block; default: as the two before it.
         original: Partitions as the original program has them, see `nn.graph.partition`.
     """
 
@@ -98,6 +99,7 @@ class STGCN(Backbone):
         edge_importance: bool = True,
         dropout: float = 0.0,
         width: int = 64,
+        last_width: int | None = None,
         original: bool = False,
     ) -> None:
         super().__init__()
@@ -105,6 +107,7 @@ class STGCN(Backbone):
         self.register_buffer("adjacency", torch.from_numpy(matrices).float())  # (K, V, V)
         self.input_norm = BatchNorm(skeleton.joint_count * in_channels)
         channels = [in_channels, *(width * factor for factor in WIDTHS)]
+        channels[-1] = last_width or channels[-1]
         self.blocks = nn.ModuleList(
             Block(channels[i], channels[i + 1], len(matrices), STRIDES[i], dropout, first=i == 0)
             for i in range(len(WIDTHS))

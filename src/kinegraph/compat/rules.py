@@ -6,7 +6,7 @@ Nothing here touches a tensor: ``state_dicts`` applies the rules.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -308,10 +308,62 @@ def _frhead(backbone: list[Rule]) -> list[Rule]:
     return rules
 
 
+def _encoder(theirs: str, ours: str, layers: Sequence[int]) -> list[Rule]:
+    """An encoder of AimCLR's: ST-GCN, and layers of the head behind it that are its own."""
+    rules = [
+        replace(
+            rule,
+            theirs=tuple(f"{theirs}.{name}" for name in rule.theirs),
+            ours=f"{ours}.{rule.ours}",
+            part=f"{theirs}.{rule.part}",
+        )
+        for rule in _stgcn()
+        if rule.part != "fcn"
+    ]
+    for layer in layers:
+        rules += _module(f"{theirs}.fc.{layer}", f"{ours}.head.{layer}", CONVOLUTION)
+    return rules
+
+
+# The streams of CrosSCLR -> what the original puts behind the names of their tensors.
+CROSSCLR = {"joint": "", "joint-motion": "_motion", "bone": "_bone"}
+
+
+def _contrast(streams: Mapping[str, str]) -> list[Rule]:
+    """SkeletonCLR, AimCLR and CrosSCLR, in pre-training: our stream -> their ending.
+
+    All streams but the first end in its head, which the original saves once for each.
+    """
+    rules = []
+    for stream, ending in streams.items():
+        rules += _tensor(f"queue{ending}", f"queue.{stream}.keys")
+        rules += _tensor(f"queue_ptr{ending}", f"queue.{stream}.place")
+        for kind, short in (("query", "q"), ("key", "k")):
+            layers = () if len(streams) > 1 and not ending else (0,) if ending else (0, 2)
+            rules += _encoder(f"encoder_{short}{ending}", f"{kind}.{stream}", layers)
+    if len(streams) > 1:
+        first, *others = streams.values()
+        for kind, short in (("query", "q"), ("key", "k")):
+            for layer in (0, 2):
+                names = [f"encoder_{short}{first}.fc.{layer}"]
+                names += [f"encoder_{short}{ending}.fc.2.{layer}" for ending in others]
+                rules += [
+                    Rule(
+                        tuple(f"{name}.{entry}" for name in names),
+                        f"{kind}.joint.head.{layer}.{entry}",
+                        "shared",
+                        names[0],
+                    )
+                    for entry in CONVOLUTION
+                ]
+    return rules
+
+
 # The backbone's name -> its rules, for the backbone in the objective `classify`; those of InfoGCN
 # are for `bottleneck`, those of LST for CTR-GCN in `language` (``lst`` with features for the text
 # encoder ViT-B/32, as published), and two-stream ST-GCN is an objective itself. ``frhead-...`` are
-# FR-Head's networks in `refine`.
+# FR-Head's networks in `refine`; ``skeletonclr``, ``aimclr`` and ``crossclr-...`` the objectives of
+# those names with ST-GCN.
 RULES: dict[str, tuple[Rule, ...]] = {
     "stgcn": tuple(_stgcn()),
     "stgcn-two-stream": tuple(_two_stream()),
@@ -328,6 +380,9 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "frhead-tcagcn": tuple(_frhead(_tcagcn())),
     "lst": tuple(_lst(LST_ENCODERS[0])),
     **{f"lst {encoder}": tuple(_lst(encoder)) for encoder in LST_ENCODERS[1:]},
+    **dict.fromkeys(("skeletonclr", "aimclr"), tuple(_contrast({"clips": ""}))),
+    "crossclr-2": tuple(_contrast({s: CROSSCLR[s] for s in ("joint", "joint-motion")})),
+    "crossclr-3": tuple(_contrast(CROSSCLR)),
 }
 
 # The backbone's name -> endings of original tensors that are carried along but never used.

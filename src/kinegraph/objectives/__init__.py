@@ -8,6 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from kinegraph.errors import RecipeError
+from kinegraph.objectives.without_labels import (
+    AimCLRConfig,
+    CrosSCLRConfig,
+    SkeletonCLRConfig,
+    build_bare_contrast,
+    build_contrast,
+)
 from kinegraph.registry import Component, Config, look_up
 from kinegraph.skeleton import Skeleton
 
@@ -278,6 +285,24 @@ OBJECTIVES: dict[str, Component] = {
         config=LanguageConfig,
         build=_build_language,
         build_bare=_build_bare_language,
+    ),
+    "skeletonclr": Component(
+        summary="SkeletonCLR, without labels: two views of a clip, told from a queue of others.",
+        config=SkeletonCLRConfig,
+        build=build_contrast,
+        build_bare=build_bare_contrast,
+    ),
+    "aimclr": Component(
+        summary="AimCLR, without labels: an extreme view, attention drop, nearest neighbours.",
+        config=AimCLRConfig,
+        build=build_contrast,
+        build_bare=build_bare_contrast,
+    ),
+    "crossclr": Component(
+        summary="CrosSCLR, without labels: streams take over each other's neighbours.",
+        config=CrosSCLRConfig,
+        build=build_contrast,
+        build_bare=build_bare_contrast,
     ),
 }
 

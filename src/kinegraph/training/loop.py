@@ -21,6 +21,7 @@ from torch import Tensor
 from kinegraph import memory
 from kinegraph.batch import Batch
 from kinegraph.console import meter, remark
+from kinegraph.errors import RecipeError
 from kinegraph.evaluation.metrics import top_k
 from kinegraph.evaluation.scoring import score_clips
 from kinegraph.recipe import Recipe
@@ -76,6 +77,12 @@ class Training:
             recipe, data.store.skeleton, len(data.store.class_names), persons=data.persons
         )
         objective.check_classes(data.store.class_names)
+        if recipe.evaluation.selection != "last" and not objective.classifies:
+            raise RecipeError(
+                f"evaluation.selection {recipe.evaluation.selection} chooses an epoch by its"
+                f" accuracy, but objective {recipe.objective.name} learns without labels: choose"  # type: ignore[attr-defined]
+                " last"
+            )
         prepare(objective.to(device), world)
         self.state = RunState(recipe, objective, device)
         self.loader = data.training_loader(objective.views, device, world)
@@ -155,6 +162,8 @@ class Training:
 
     def _evaluate(self) -> dict[str, float]:
         """Score the monitored clips if this epoch is due, and keep the best epoch if asked to."""
+        if not self.state.objective.classifies:
+            return {}
         epoch, evaluation = self.progress.epoch + 1, self.recipe.evaluation
         selecting = evaluation.selection != "last"
         last = epoch == self.recipe.training.epochs
