@@ -158,6 +158,11 @@ def test_blurring_neither_fills_nor_counts_what_is_missing(layout: str) -> None:
     assert not torch.allclose(apply(replace(BLUR, original=True), tracks), tracks.joints)
 
 
+def test_no_weight_of_a_blur_is_subnormal() -> None:
+    weights = BLUR._weights(torch.linspace(0.05, 2, 200), 50)
+    assert weights[weights > 0].min() > torch.finfo(torch.float32).tiny
+
+
 def test_a_confidence_is_not_blurred() -> None:
     tracks = tracks_of("coco17")
     found = apply(BLUR, tracks)
@@ -201,11 +206,11 @@ def test_sides_can_be_exchanged_without_a_mirror(layout: str) -> None:
 
 
 def test_some_clips_get_the_noise_that_all_would_get() -> None:
-    tracks = tracks_of("ntu25")
+    tracks = replace(tracks_of("ntu25", frames=2), clips=40)
     every = drawn_by(Noise(0.1), tracks)["noise"]
-    some = drawn_by(Noise(0.1, probability=0.5), tracks, seed=0)["noise"]
+    some = drawn_by(Noise(0.1, probability=0.5), tracks)["noise"]
     got = some.any(dim=1)
-    assert 0 < int(got.sum()) < 3
+    assert 10 < int(got.sum()) < 30
     assert torch.equal(some[got], every[got])
 
 

@@ -44,6 +44,9 @@ def test_normal_numbers_are_normal() -> None:
     assert abs(float(drawn.mean())) < 0.02
     assert abs(float(drawn.std()) - 1) < 0.02
     assert abs(float((drawn.abs() < 1).float().mean()) - 0.6827) < 0.01
+    related = np.corrcoef(drawn.abs().numpy(), rowvar=False) - np.eye(4)
+    assert np.abs(related).max() < 0.05, "two that come from the same bits know nothing of it"
+    assert torch.equal(ClipRandom(0, 0, CLIPS).normal(3)[:, 0], drawn[:, 0])
 
 
 @pytest.mark.parametrize("limit", [1, 2, 7, 1000])

@@ -131,20 +131,26 @@ class Blur:
     def apply(self, tracks: FixedTracks, draws: dict[str, Tensor]) -> FixedTracks:
         """Blur the drawn clips."""
         joints, size = tracks.joints, tracks.skeleton.coordinates.positions
-        frames = torch.arange(joints.shape[1], device=joints.device)
-        apart = frames[:, None] - frames  # (T, T)
-        weight = torch.exp(-0.5 * (apart / draws["sigma"][:, None, None]) ** 2)
-        weight = weight * (apart.abs() <= self.taps // 2)
-        weight = weight[tracks.clip].to(joints.dtype)  # (R, T, T)
+        weight = self._weights(draws["sigma"], joints.shape[1])[tracks.clip]  # (R, T, T)
         points = joints[..., :size]
         if self.original:
             blurred = _mixed(weight, points)
         else:
             missing = missing_points(joints, tracks.skeleton)  # (R, T, V or 1, 1)
             there = (~missing).to(joints.dtype)
-            blurred = _mixed(weight, points * there) / _mixed(weight, there)
+            blurred = _mixed(weight, points * there).div_(_mixed(weight, there))
             blurred = torch.where(missing, points, blurred)
         return where_chosen(tracks, draws["on"], with_channels(blurred, joints))
+
+    def _weights(self, sigma: Tensor, frames: int) -> Tensor:
+        """Return (N, T, T) what each frame takes of each other one."""
+        farthest = self.taps // 2
+        steps = torch.arange(farthest + 2, device=sigma.device)
+        taps = torch.exp(-0.5 * (steps / sigma[:, None]) ** 2)  # (N, farthest + 2)
+        # What is out of reach, and what is as good as nothing: subnormal numbers are very slow.
+        taps = taps * ((steps <= farthest) & (taps > 1e-30))
+        frame = torch.arange(frames, device=sigma.device)
+        return taps[:, (frame[:, None] - frame).abs().clamp(max=farthest + 1)]
 
 
 def _mixed(weight: Tensor, points: Tensor) -> Tensor:

@@ -22,14 +22,15 @@ _WORD = (1 << 64) - 1
 
 def mix(x: Tensor) -> Tensor:
     """Hash int64 values to int64 values (the finaliser of splitmix64; overflow wraps)."""
-    x = (x ^ _shift(x, 30)) * _MULTIPLY_1
-    x = (x ^ _shift(x, 27)) * _MULTIPLY_2
-    return x ^ _shift(x, 31)
+    # Each step works in the memory of its shift: new memory is what takes time here.
+    x = _shift(x, 30).bitwise_xor_(x).mul_(_MULTIPLY_1)
+    x = _shift(x, 27).bitwise_xor_(x).mul_(_MULTIPLY_2)
+    return _shift(x, 31).bitwise_xor_(x)
 
 
 def _shift(x: Tensor, bits: int) -> Tensor:
     """Logical right shift; torch's own keeps the sign."""
-    return (x >> bits) & ((1 << (64 - bits)) - 1)
+    return (x >> bits).bitwise_and_((1 << (64 - bits)) - 1)
 
 
 def _mix_number(x: int) -> int:
@@ -94,12 +95,15 @@ class ClipRandom:
         key = _join(_join(self._stem, _hash(self._purpose)), self._index)
         return torch.as_tensor(key, device=self._device)
 
+    def _bits(self, count: int) -> Tensor:
+        """Return (N, count) int64 of 64 random bits each."""
+        steps = torch.arange(self._counter + 1, self._counter + 1 + count, device=self._device)
+        self._counter += count
+        return mix(self._key[:, None] + steps * _GOLDEN)
+
     def uniform(self, count: int = 1) -> Tensor:
         """Return (N, count) float32 in [0, 1)."""
-        steps = torch.arange(self._counter, self._counter + count, device=self._device)
-        self._counter += count
-        bits = mix(self._key[:, None] + (steps[None, :] + 1) * _GOLDEN)
-        return _shift(bits, 40).to(torch.float32) * 2.0**-24
+        return _shift(self._bits(count), 40).to(torch.float32) * 2.0**-24
 
     def between(self, low: float, high: float, count: int = 1) -> Tensor:
         """Return (N, count) float32, uniform in [low, high)."""
@@ -115,6 +119,8 @@ class ClipRandom:
         return torch.minimum(drawn, bound - 1)
 
     def normal(self, count: int = 1) -> Tensor:
-        """Return (N, count) float32, standard normal (Box and Muller)."""
-        radius = torch.sqrt(-2 * torch.log1p(-self.uniform(count)))
-        return radius * torch.cos(2 * math.pi * self.uniform(count))
+        """Return (N, count) float32, standard normal (Box and Muller), two of each 64 bits."""
+        bits = self._bits((count + 1) // 2)
+        radius = torch.log1p(_shift(bits, 40).to(torch.float32) * -(2.0**-24)).mul_(-2).sqrt_()
+        angle = (bits & ((1 << 24) - 1)).to(torch.float32) * (2 * math.pi * 2.0**-24)
+        return torch.cat((angle.cos().mul_(radius), angle.sin_().mul_(radius)), 1)[:, :count]
