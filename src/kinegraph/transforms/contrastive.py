@@ -84,7 +84,7 @@ class Shear:
 class RotateAboutAxis:
     """Rotate each clip about one of the axes, and a little about the two others.
 
-    Angles are uniform between 0 and their limit, never negative, as published; all frames and
+    Angles are uniform between 0 and their limit, never negative, as there; all frames and
     people turn alike. A 2D layout turns in its plane, as about its main axis.
     """
 
