@@ -85,6 +85,8 @@ def test_processors_go_by_rows_unless_plain_is_chosen(monkeypatch: pytest.Monkey
 
 def test_a_batch_without_rows_gives_none() -> None:
     assert project_and_aggregate(*some_problem(rows=0)).shape == (0, 4, 5, 7)
+    mixed = module._mix_first(torch.zeros(0, 3, 5, 7), torch.ones(8, 3), torch.ones(1, 2, 7, 7))
+    assert mixed.shape == (0, 4, 5, 7)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")

@@ -169,7 +169,7 @@ def _mix_first(x: Tensor, weight: Tensor, base: Tensor) -> Tensor:
     frames = x.permute(0, 2, 3, 1)  # (R, T, V, C_in)
     mixed = torch.matmul(topology[:, None], frames)  # (R, T, U*K, C_in)
     by_channel = weight.view(subsets, -1, channels).transpose(0, 1).flatten(1)  # (C, K*C_in)
-    mixed = mixed.reshape(*frames.shape[:2], receiving, -1)  # (R, T, U, K*C_in)
+    mixed = mixed.reshape(*frames.shape[:2], receiving, subsets * channels)  # (R, T, U, K*C_in)
     y = functional.linear(mixed, by_channel)  # (R, T, U, C)
     return y.permute(0, 3, 1, 2)
 
