@@ -17,7 +17,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from kinegraph.backbones import BACKBONES, build_backbone
 from kinegraph.objectives import OBJECTIVES, build_objective
 from kinegraph.objectives.base import Objective
-from kinegraph.objectives.language import Language
 from kinegraph.objectives.refine import Refine
 from kinegraph.skeleton import load_layout
 
@@ -34,7 +33,7 @@ ROWS = [
 ]
 
 
-def build(network: str, objective: str, setting: str) -> Objective:
+def build(network: str, objective: str, setting: str, *, bare: bool = False) -> Objective:
     layout, persons, frames, classes, texts = SETTINGS[setting]
     choices = {"refine": {"frames": frames}, "language": {"texts": texts}}.get(objective, {})
     skeleton = load_layout(layout)
@@ -43,14 +42,13 @@ def build(network: str, objective: str, setting: str) -> Objective:
         lambda: build_backbone(BACKBONES[network].config(), skeleton, persons=persons),
         num_classes=classes,
         skeleton=skeleton,
+        bare=bare,
     )
 
 
-def in_tests(built: Objective) -> torch.nn.Module:
+def in_tests(bare: Objective) -> torch.nn.Module:
     """Return what is left of an objective when training is over."""
-    if isinstance(built, Language):
-        return built.bare()
-    return built.classifier if isinstance(built, Refine) else built
+    return bare.classifier if isinstance(bare, Refine) else bare
 
 
 def count(module: torch.nn.Module) -> str:
@@ -63,11 +61,11 @@ def costs(network: str, objective: str) -> tuple[str, ...]:
     cells = []
     for setting in SETTINGS:
         built = build(network, objective, setting)
-        cells += [count(built), count(in_tests(built))]
+        cells += [count(built), count(in_tests(build(network, objective, setting, bare=True)))]
         if setting == "NTU":
             x = torch.randn(1, 3, 64, 25, 2)
             with torch.no_grad(), FlopCounterMode(display=False) as counter:
-                built.eval().logits(x)
+                (built.logits if built.eval().classifies else built.embed)(x)
             billions = counter.get_total_flops() / 2e9
     return (*cells, f"{billions:.2f} G")
 

@@ -26,8 +26,8 @@ class MomentumContrastConfig(Config):
 
     queue: int = Field(32768, ge=1)
     """Keys of earlier clips that a clip is told from. With fewer training clips than this, the
-    queue holds each of them as it was in several epochs, and a clip is told from itself as well: a
-    quarter of the clips is a good size then. It need not be a multiple of the batch."""
+    queue holds each of them as it was in several epochs, and a clip is told from itself as well:
+    choose less than there are clips. It need not be a multiple of the batch."""
     momentum: float = Field(0.999, ge=0, lt=1)
     """Share of the key encoder's weights that a step leaves; less suits short runs."""
     temperature: float = Field(0.07, gt=0)
