@@ -33,18 +33,18 @@ from kinegraph.skeleton import load_layout
 
 NTU = load_layout("ntu25")
 NAMES_OF_FIXED = {"stgcn": FewNeighbours, "ctrgcn-baseline": Dense}
-STIRRED = torch.Generator().manual_seed(3)
 STIRRED_LESS = {"tcagcn": 0.1, "infogcn": 0.05}  # gates that are saturated multiply rounding
 
 
 @torch.no_grad()
 def stir(module: nn.Module, size: float = 0.3) -> None:
     """Give every parameter and statistic a value of its own, of either sign."""
+    random = torch.Generator().manual_seed(3)
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if name.endswith("running_var"):
-            tensor.copy_(torch.rand(tensor.shape, generator=STIRRED) + 0.5)
+            tensor.copy_(torch.rand(tensor.shape, generator=random) + 0.5)
         elif tensor.is_floating_point() and name != "adjacency":  # ST-GCN's is no parameter
-            tensor.add_(size * torch.randn(tensor.shape, generator=STIRRED))
+            tensor.add_(size * torch.randn(tensor.shape, generator=random))
 
 
 @torch.no_grad()
