@@ -127,7 +127,8 @@ def _fused_sgd(
 def _there(tensor: Tensor) -> Tensor:
     size, strides = tuple(tensor.shape), tuple(tensor.stride())
     there = torch.empty_strided(size, strides, dtype=tensor.dtype, device=DEVICE)
-    return nn.Parameter(there) if isinstance(tensor, nn.Parameter) else there
+    learns = tensor.requires_grad
+    return nn.Parameter(there, learns) if isinstance(tensor, nn.Parameter) else there
 
 
 def train(
@@ -137,7 +138,7 @@ def train(
     recipe = parse_recipe({
         "backbone": {"name": network, "width": width},
         "objective": {"name": method},
-        "transforms": {"train": [TRANSFORM], "test": [TRANSFORM]},
+        "transforms": {"test": [TRANSFORM]},
         "training": {"batch_size": CLIPS, "ema": 0.9, "precision": precision},
         "optim": {"clip_norm": 1.0},
     })  # fmt: skip
@@ -160,10 +161,12 @@ def train(
         state = _state(recipe, objective)
         guard: Any = type("Guard", (), {"watch": lambda *_: None})()
         stepper = Stepper(recipe, state, guard, DEVICE, Execution(precision=precision))
-        stepper.step([(batch,)])
+        views = (batch,) * len(objective.views)
+        stepper.step([views])
         with Watch() as watch:
-            sums = stepper.step([(batch,)])
-    missing = [name for name, weight in objective.named_parameters() if weight.grad is None]
+            sums = stepper.step([views])
+    learning = [pair for pair in objective.named_parameters() if pair[1].requires_grad]
+    missing = [name for name, weight in learning if weight.grad is None]
     return {
         "mixed": watch.mixed, "turned": watch.turned, "peak_gib": watch.peak / 2**30,
         "missing": missing, "types": sorted({str(value.dtype) for value in sums.values()}),

@@ -148,7 +148,7 @@ def folder(
     views = dict.fromkeys(("extreme", "query", "key"), recipes["people"]["transforms"]["train"])
     unlabelled = {
         "aimclr": {"name": "aimclr", "mining_epoch": 0, "top_k": 2},
-        "crossclr": {"name": "crossclr", "cross_epoch": 0},
+        "crossclr": {"name": "crossclr", "cross_epoch": 0, "streams": ["joint", "bone"]},
     }
     for name, objective in unlabelled.items():  # a queue that two batches fill, and wrap
         recipes[name] = tiny_recipe(

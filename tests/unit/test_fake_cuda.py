@@ -71,9 +71,18 @@ def test_a_step_asks_the_device_nothing_and_copies_nothing(
     assert found["peak_gib"] < gib
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp32"])
-def test_a_contrast_asks_the_device_nothing(library: Path, precision: str) -> None:
-    found = follow(library, "train", "ctrgcn", precision, "50", "64", "refine")
+@pytest.mark.parametrize(
+    ("network", "precision", "width", "method"),
+    [
+        ("ctrgcn", "bf16", "64", "refine"),
+        ("ctrgcn", "fp32", "64", "refine"),
+        ("stgcn", "bf16", "16", "aimclr"),
+    ],
+)
+def test_a_contrast_asks_the_device_nothing(
+    library: Path, network: str, precision: str, width: str, method: str
+) -> None:
+    found = follow(library, "train", network, precision, "50", width, method)
     assert found["mixed"] == []
     assert found["missing"] == []
     assert found["types"] == ["torch.float64"]

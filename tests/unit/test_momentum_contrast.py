@@ -45,7 +45,9 @@ def build(name: str, *, original: bool = False, **settings: Any) -> MomentumCont
     values = {"name": name, "queue": 6, "width": 5, **settings}
     objective = build_objective(
         OBJECTIVES[name].config.model_validate(values),
-        lambda: build_backbone(STGCNConfig(width=4), skeleton, persons=1, original=original),
+        lambda: build_backbone(
+            STGCNConfig(width=4, last_width=12), skeleton, persons=1, original=original
+        ),
         num_classes=3,
         skeleton=skeleton,
         original=original,
@@ -82,6 +84,14 @@ def test_the_newest_keys_stay_and_the_oldest_go() -> None:
     queue.enqueue(keys[:1] - 1)
     assert queue.keys[0].tolist().count(-1) == 1
     assert 14 not in queue.keys[0].tolist(), "the oldest went"
+
+
+def test_frozen_encoders_with_a_wide_last_block_answer_the_same() -> None:
+    objective = build("crossclr").eval()
+    (batch, _) = some_views(objective)
+    features = objective.embed(batch.x)
+    assert features.shape == (4, 3 * 12)
+    torch.testing.assert_close(objective.freeze().embed(batch.x), features, rtol=1e-4, atol=1e-5)
 
 
 def test_only_training_fills_the_queue_and_negatives_outlive_it() -> None:

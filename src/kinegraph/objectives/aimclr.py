@@ -145,12 +145,8 @@ class AimCLR(MomentumContrast):
 
     def positives(self, cosines: list[Tensor]) -> Tensor:
         """Return a mask (N, 1 + K): the own key, and neighbours that any of the three found."""
-        found = torch.zeros_like(cosines[0])
-        found[:, 0] = 1
-        for each in cosines:
-            near = nearest(each[:, 1:], self.top_k) * self.mining
-            found[:, 1:] = torch.maximum(found[:, 1:], near)
-        return found
+        found = torch.stack([nearest(each[:, 1:], self.top_k) for each in cosines]).amax(0)
+        return torch.cat((torch.ones_like(found[:, :1]), found * self.mining), dim=1)
 
     @staticmethod
     def target(logits: Tensor) -> Tensor:
