@@ -17,6 +17,8 @@ from torch.nn import functional
 
 from kinegraph.backbones import STGCNConfig, build_backbone
 from kinegraph.batch import Batch
+from kinegraph.benchmarking.measure import work_of
+from kinegraph.benchmarking.workbench import set_up
 from kinegraph.cli import main
 from kinegraph.errors import RecipeError
 from kinegraph.objectives import OBJECTIVES, build_objective
@@ -320,6 +322,17 @@ def test_a_run_without_labels_resumes_with_the_same_bits(
     assert not hasattr(alone, "queue")
     assert main(["test", str(whole.path), "--device", "cpu"]) == 2
     assert "knows no classes yet" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_its_speed_is_measured_by_features(
+    make_store: Callable[..., Path], tiny_recipe: Callable[..., dict[str, Any]]
+) -> None:
+    recipe = parse_recipe(tiny_recipe(**unlabelled("aimclr")))
+    with set_up(recipe, make_store(), torch.device("cpu")) as bench:
+        assert bench.scoring(2, bench.objective.freeze())().shape == (2, 16)
+        work = work_of(bench)
+        assert work["training"].flops > 3 * work["inference"].flops > 0
+        bench.step()
 
 
 def test_no_epoch_is_chosen_without_accuracy(train: Train) -> None:

@@ -71,7 +71,8 @@ def count_work(objective: Objective, batches: tuple[Batch, ...], *, width: int) 
 
     def score() -> None:
         with torch.no_grad():
-            counted.logits(views[0].x, views[0].people)
+            answer = counted.logits if counted.classifies else counted.embed
+            answer(views[0].x, views[0].people)
 
     def learn() -> None:
         torch.autograd.backward(counted(*views)["loss"])

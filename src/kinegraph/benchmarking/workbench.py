@@ -161,7 +161,11 @@ class Workbench:
         batches = cycle(made)
         execution = self.execution
         score = Scorer(
-            objective, self.device, autocast=execution.autocast, graphs=execution.cuda_graphs
+            objective,
+            self.device,
+            autocast=execution.autocast,
+            graphs=execution.cuda_graphs,
+            features=not objective.classifies,
         )
         return lambda: score(next(batches))
 

@@ -26,6 +26,8 @@ class Scorer:
         autocast: Type that the forward pass computes in, or None for float32.
         graphs: Whether to record graphs, on a CUDA device.
         recorder: What records, instead of CUDA.
+        features: Whether to give features (N, F), all that there is of an objective without
+            classes, instead of logits.
     """
 
     def __init__(
@@ -36,8 +38,10 @@ class Scorer:
         autocast: torch.dtype | None = None,
         graphs: bool = False,
         recorder: Recorder | None = None,
+        features: bool = False,
     ) -> None:
-        self._objective, self._device, self._autocast = objective, device, autocast
+        self._device, self._autocast = device, autocast
+        self._answer = objective.embed if features else objective.logits
         self._graphs: StepGraphs | None = None
         if recorder is not None or (graphs and device.type == "cuda"):
             self._graphs = StepGraphs(self._score, recorder or CudaRecorder(device), device)
@@ -67,4 +71,4 @@ class Scorer:
             enabled=self._autocast is not None,
             cache_enabled=self._graphs is None,  # a graph must not rely on another call's copies
         ):
-            return self._objective.logits(batch.x, batch.people).float()
+            return self._answer(batch.x, batch.people).float()
