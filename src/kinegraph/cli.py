@@ -65,6 +65,7 @@ VERBS: dict[str, Verb] = {
     "text encode": Verb("turn descriptions into the features that LST trains with", "text_encode"),
     "train": Verb("train a recipe on a store", "train"),
     "test": Verb("score the test clips and write a report", "test"),
+    "probe": Verb("what the features of an encoder are worth", "probe"),
     "ensemble": Verb("add the scores of several streams", "ensemble"),
     "predict": Verb("recognise the action in recordings", "predict"),
     "convert": Verb("weights of an original program as a checkpoint, and back", "convert"),

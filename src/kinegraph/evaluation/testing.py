@@ -26,6 +26,28 @@ SELECTIONS = {
 
 
 @dataclass(frozen=True)
+class Opened:
+    """A run with the recordings that it is to be judged on.
+
+    Attributes:
+        checkpoint: The selected one.
+        data: The recordings, of the checkpoint's layout.
+        folder: The run folder that results belong to, or None for a checkpoint on its own.
+        selected: Which epoch it is, one of `SELECTIONS`.
+    """
+
+    checkpoint: Checkpoint
+    data: RunData
+    folder: RunFolder | None
+    selected: str
+
+    def notes(self, part: str) -> tuple[str, ...]:
+        """Return what a reader of results on a part has to know about the run."""
+        own = _notes(self.checkpoint, part, self.folder, self.selected)
+        return (*own, *_strangers(self.checkpoint, self.data.store))
+
+
+@dataclass(frozen=True)
 class Tested:
     """A tested run.
 
@@ -42,6 +64,27 @@ class Tested:
     data: RunData
     folder: RunFolder | None
     selected: str
+
+
+def open_run(path: Path, store: Path | None = None) -> Opened:
+    """Open a run's selected checkpoint and its recordings.
+
+    Args:
+        path: Run folder or checkpoint.
+        store: A store to use instead of the recipe's; its classes may be others.
+
+    Raises:
+        CheckpointError: There is no usable checkpoint, or the store has another layout.
+        RecipeError, StoreError, SplitError: The recordings cannot be opened.
+    """
+    file = find_checkpoint(path)
+    folder = _folder_of(path, file)
+    checkpoint = load_checkpoint(file)
+    is_last = folder is not None and file == folder.last
+    selected = "last" if is_last else checkpoint.recipe.evaluation.selection
+    data = open_data(checkpoint.recipe, store, persons=checkpoint.persons)
+    _check_layout(checkpoint, data.store, path)
+    return Opened(checkpoint=checkpoint, data=data, folder=folder, selected=selected)
 
 
 def score_run(
@@ -67,14 +110,10 @@ def score_run(
         CheckpointError: There is no usable checkpoint, or the store does not fit it.
         RecipeError, StoreError, SplitError: The recordings cannot be opened.
     """
-    file = find_checkpoint(path)
-    folder = _folder_of(path, file)
-    checkpoint = load_checkpoint(file)
-    is_last = folder is not None and file == folder.last
-    selected = "last" if is_last else checkpoint.recipe.evaluation.selection
     chosen = choose_device(device)
-    data = open_data(checkpoint.recipe, store, persons=checkpoint.persons)
-    _check_store(checkpoint, data.store, path)
+    opened = open_run(path, store)
+    checkpoint, data = opened.checkpoint, opened.data
+    _check_classes(checkpoint, data.store, path)
     if part not in data.rows:
         raise RecipeError(
             f"the run has no part '{part}' (it has {', '.join(sorted(data.rows))};"
@@ -96,14 +135,14 @@ def score_run(
         split=part,
         stream=checkpoint.recipe.stream,
         source=str(path),
-        notes=(*_notes(checkpoint, part, folder, selected), *_strangers(checkpoint, data.store)),
+        notes=opened.notes(part),
     )
     return Tested(
         scores=scores,
         checkpoint=checkpoint,
         data=data,
-        folder=folder,
-        selected=selected,
+        folder=opened.folder,
+        selected=opened.selected,
     )
 
 
@@ -200,8 +239,8 @@ def _folder_of(path: Path, file: Path) -> RunFolder | None:
     return run if file.parent.name == "checkpoints" and run.recipe.is_file() else None
 
 
-def _check_store(checkpoint: Checkpoint, store: Store, path: Path) -> None:
-    """Refuse a store of another layout or other classes than the checkpoint's."""
+def _check_layout(checkpoint: Checkpoint, store: Store, path: Path) -> None:
+    """Refuse a store of another layout than the checkpoint's."""
     own, other = checkpoint.skeleton, store.skeleton
     if different := own.difference(other):
         raise CheckpointError(
@@ -209,6 +248,10 @@ def _check_store(checkpoint: Checkpoint, store: Store, path: Path) -> None:
             f" '{store.path}' has '{other.name}' ({other.joint_count} joints) with other"
             f" {different}"
         )
+
+
+def _check_classes(checkpoint: Checkpoint, store: Store, path: Path) -> None:
+    """Refuse a store of other classes than the checkpoint's."""
     if checkpoint.class_names != store.class_names:
         first = _first_difference(checkpoint.class_names, store.class_names)
         raise CheckpointError(

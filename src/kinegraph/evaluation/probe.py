@@ -1,0 +1,296 @@
+"""What the features of an encoder are worth: simple judges on frozen features.
+
+Place in the flow: ``kinegraph probe`` calls `probe_run`; the judges are pure functions on arrays.
+An encoder is judged beside a random one and beside raw coordinates, always by the same judge: a
+number alone says little, as an untrained network and plain coordinates go a long way, too.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from kinegraph.console import remark
+from kinegraph.errors import ScoreError
+from kinegraph.evaluation.baselines import raw_coordinates
+from kinegraph.evaluation.scoring import score_clips
+from kinegraph.evaluation.testing import Opened, open_run
+from kinegraph.nn.persons import Rows
+from kinegraph.objectives.base import Objective
+from kinegraph.training.checkpoint import Checkpoint, make_objective
+from kinegraph.training.execution import scoring_type
+from kinegraph.training.setup import choose_device
+
+ENCODER, RANDOM, RAW = "encoder", "random encoder", "raw coordinates"
+NEIGHBOURS = 1
+STRENGTH = 1e-3  # of the linear judge's penalty, against a mean over clips
+ITERATIONS = 2000
+CLEAR = 0.01  # what an encoder has to be above the other two to be worth something
+QUERIES = 256  # test clips compared with all training clips at a time
+MEANING = {
+    RANDOM: "training has taught it nothing that this judge can see",
+    RAW: "it says no more about the classes than the coordinates that it is made of",
+}
+
+
+@dataclass(frozen=True)
+class Described:
+    """Clips described by features.
+
+    Attributes:
+        train_x: (N_train, F).
+        train_y: (N_train,) classes.
+        test_x: (N_test, F).
+        test_y: (N_test,) classes.
+    """
+
+    train_x: NDArray[np.float32]
+    train_y: NDArray[np.int64]
+    test_x: NDArray[np.float32]
+    test_y: NDArray[np.int64]
+
+
+Judge = Callable[[Described], dict[str, float]]  # the first number decides
+
+
+@dataclass(frozen=True)
+class Probed:
+    """A probed run.
+
+    Attributes:
+        rows: Encoder, random encoder, raw coordinates -> the numbers of the judge.
+        opened: The run and its recordings.
+        features: F, how many the encoder has.
+        train: How many training clips.
+        test: How many test clips.
+    """
+
+    rows: dict[str, dict[str, float]]
+    opened: Opened
+    features: int
+    train: int
+    test: int
+
+
+def probe_run(
+    path: Path,
+    judge: Judge,
+    *,
+    store: Path | None = None,
+    device: str = "auto",
+    batch_size: int | None = None,
+) -> Probed:
+    """Judge the features of a run's encoder, of a random one, and raw coordinates.
+
+    The classes may be others than those of the run. Splits leave out clips without a label.
+
+    Args:
+        path: Run folder or checkpoint.
+        judge: `nearest_clips`, `linear` or `retrieval`.
+        store: A store to use instead of the recipe's.
+        device: Where to compute features.
+        batch_size: Clips at a time, default as the recipe says; changes no result.
+
+    Raises:
+        CheckpointError, RecipeError, StoreError, SplitError: As `open_run`.
+        ScoreError: Features are no numbers, or the judge cannot work with so few clips.
+    """
+    chosen = choose_device(device)
+    opened = open_run(path, store)
+    checkpoint, data = opened.checkpoint, opened.data
+    labels = data.store.clips["label"].astype(np.int64)
+    classes = {part: labels[data.rows[part]] for part in ("train", "test")}
+
+    def described(describe: Callable[[str], NDArray[np.float32]]) -> Described:
+        x = {part: describe(part) for part in classes}
+        return Described(x["train"], classes["train"], x["test"], classes["test"])
+
+    def embedded(objective: Objective) -> Described:
+        return described(
+            lambda part: embed_clips(objective, opened, part, chosen, batch_size=batch_size)
+        )
+
+    trained = embedded(checkpoint.build())
+    rows = {
+        ENCODER: judge(trained),
+        RANDOM: judge(embedded(random_encoder(checkpoint))),
+        RAW: judge(described(lambda part: raw_coordinates(data.store, data.rows[part]))),
+    }
+    return Probed(
+        rows=rows,
+        opened=opened,
+        features=trained.train_x.shape[1],
+        train=len(classes["train"]),
+        test=len(classes["test"]),
+    )
+
+
+class _Embedder(Objective):
+    """Answers with features where scores are asked for: clips are scored in one way only."""
+
+    def __init__(self, objective: Objective) -> None:
+        super().__init__()
+        self.objective = objective
+
+    def logits(self, x: Tensor, present: Tensor | Rows | None = None) -> Tensor:
+        """(N, C, T, V, M) -> (N, F)."""
+        return self.objective.embed(x, present)
+
+
+def embed_clips(
+    objective: Objective,
+    opened: Opened,
+    part: str,
+    device: torch.device,
+    *,
+    batch_size: int | None = None,
+) -> NDArray[np.float32]:
+    """Return the features (N, F) of the clips of a part, through the run's ``test`` transforms.
+
+    Weights and batch statistics are frozen, for training clips as well: the features of a clip do
+    not depend on the batch that it comes in.
+
+    Raises:
+        ScoreError: A feature is not a finite number.
+    """
+    checkpoint, data = opened.checkpoint, opened.data
+    frozen = _Embedder(objective.to(device).freeze())
+    size = batch_size or checkpoint.recipe.evaluation.batch_size
+    features = score_clips(
+        frozen,
+        data.testing_loader(part, size, device),
+        autocast=scoring_type(checkpoint, device),
+        description=f"{part} clips",
+    )
+    if not np.isfinite(features).all():
+        raise ScoreError(
+            f"features of {part} clips are not finite numbers: the weights of the run are damaged,"
+            " or its precision is too low for them"
+        )
+    return features
+
+
+def random_encoder(checkpoint: Checkpoint) -> Objective:
+    """Return what the recipe of a run builds, with fresh weights drawn from the run's seed."""
+    recipe = checkpoint.recipe
+    with torch.random.fork_rng([]):
+        torch.manual_seed(recipe.seed)
+        return make_objective(
+            recipe,
+            checkpoint.skeleton,
+            len(checkpoint.class_names),
+            persons=checkpoint.persons,
+            bare=True,
+        )
+
+
+def nearest_clips(clips: Described, neighbours: int = NEIGHBOURS) -> dict[str, float]:
+    """Return the accuracy of the most frequent class among the training clips most alike.
+
+    Alike is what has a large cosine. Of classes equally frequent, the one with the nearest clip
+    wins; of clips equally near, the earlier one is nearer.
+
+    Args:
+        clips: The features.
+        neighbours: How many training clips vote.
+
+    Raises:
+        ScoreError: There are fewer training clips.
+    """
+    if neighbours > len(clips.train_y):
+        raise ScoreError(
+            f"{neighbours} neighbours were asked for, but there are {len(clips.train_y)} training"
+            " clips"
+        )
+    found = []
+    for order in _ranked(clips):
+        near = clips.train_y[order[:, :neighbours]]  # (Q, k), nearest first
+        votes = (near[:, :, None] == near[:, None, :]).sum(axis=2)  # (Q, k) for each one's class
+        found.append(near[np.arange(len(near)), votes.argmax(axis=1)])
+    return {"top-1": float(np.mean(np.concatenate(found) == clips.test_y))}
+
+
+def linear(clips: Described, strength: float = STRENGTH) -> dict[str, float]:
+    """Return the accuracy of multinomial logistic regression on standardised features.
+
+    It minimises the mean cross-entropy of the training clips + strength / 2 * |weights|^2, which
+    has one minimum: nothing is drawn, and there is no schedule to choose.
+
+    Differs from the original: AimCLR trains the linear layer by SGD with a learning rate of 3 for
+    100 epochs and reports the best epoch on the test clips.
+
+    Args:
+        clips: The features.
+        strength: Of the penalty, above 0.
+
+    Raises:
+        ScoreError: All training clips are of one class.
+    """
+    if len(np.unique(clips.train_y)) < 2:
+        raise ScoreError("all training clips are of one class: there is nothing to tell apart")
+    scaler = StandardScaler().fit(clips.train_x.astype(np.float64))
+    model = LogisticRegression(C=1 / (strength * len(clips.train_y)), max_iter=ITERATIONS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(scaler.transform(clips.train_x.astype(np.float64)), clips.train_y)
+    if model.n_iter_.max() >= ITERATIONS:
+        remark(f"the linear judge was stopped after {ITERATIONS} steps; a larger --strength helps")
+    guessed = model.predict(scaler.transform(clips.test_x.astype(np.float64)))
+    return {"top-1": float(np.mean(guessed == clips.test_y))}
+
+
+def retrieval(clips: Described) -> dict[str, float]:
+    """Return how well a test clip finds training clips of its class, by cosine.
+
+    ``mAP`` is the mean average precision over all training clips in their order; ``recall@k`` the
+    share of test clips with one of their class among the k nearest. A test clip whose class no
+    training clip has counts as 0.
+    """
+    found: dict[str, list[NDArray[np.float64]]] = {}
+    start = 0
+    for order in _ranked(clips):
+        truth = clips.test_y[start : start + len(order), None]
+        start += len(order)
+        right = clips.train_y[order] == truth  # (Q, N_train)
+        precision = np.cumsum(right, axis=1) / np.arange(1, right.shape[1] + 1)
+        total = (precision * right).sum(axis=1) / np.maximum(right.sum(axis=1), 1)
+        found.setdefault("mAP", []).append(total)
+        for k in (1, 5, 10):
+            hit = right[:, :k].any(axis=1).astype(np.float64)
+            found.setdefault(f"recall@{k}", []).append(hit)
+    return {name: float(np.concatenate(values).mean()) for name, values in found.items()}
+
+
+def _ranked(clips: Described) -> Iterator[NDArray[np.int64]]:
+    """Yield (Q, N_train) training clips, nearest first, for some queries at a time."""
+    train = _directions(clips.train_x)
+    for start in range(0, len(clips.test_x), QUERIES):
+        alike = _directions(clips.test_x[start : start + QUERIES]) @ train.T
+        yield np.argsort(-alike, axis=1, kind="stable")
+
+
+def _directions(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scale (N, F) rows to length 1; rows of zeros stay and are like nothing."""
+    length = np.linalg.norm(x, axis=1, keepdims=True)
+    return x / np.where(length > 0, length, 1)
+
+
+def doubts(rows: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Return a sentence for each of the other two that the encoder is not clearly better than."""
+    measure, own = next(iter(rows[ENCODER].items()))
+    return [
+        f"the encoder's {measure} is {100 * (own - rows[name][measure]):+.1f} points from that of"
+        f" {name}, less than {100 * CLEAR:.0f} point above it: {meaning}"
+        for name, meaning in MEANING.items()
+        if own - rows[name][measure] < CLEAR
+    ]
