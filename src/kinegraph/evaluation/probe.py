@@ -282,7 +282,7 @@ def _ranked(clips: Described) -> Iterator[NDArray[np.int64]]:
 def _directions(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scale (N, F) rows to length 1; rows of zeros stay and are like nothing."""
     length = np.linalg.norm(x, axis=1, keepdims=True)
-    return x / np.where(length > 0, length, 1)
+    return (x / np.where(length > 0, length, 1)).astype(np.float32)
 
 
 def doubts(rows: Mapping[str, Mapping[str, float]]) -> list[str]:
