@@ -147,6 +147,8 @@ def test_probe_sees_frozen_features_of_the_right_clips(learned: Path) -> None:
 
 
 def test_three_rows_are_printed_together(learned: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--resume", "run", "--device", "cpu"]) == 0
+    assert capsys.readouterr().out == "trained: run; next: kinegraph probe run\n"
     assert main(["test", "run", "--device", "cpu"]) == 2
     assert "kinegraph probe RUN" in capsys.readouterr().err
     assert main(["probe", "run", "--device", "cpu"]) == 0

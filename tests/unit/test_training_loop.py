@@ -393,7 +393,7 @@ def test_resume_refuses_other_recordings(train: Train, make_store: Callable[...,
 def test_resume_finds_moved_recordings(train: Train) -> None:
     run = train()
     moved = train.store.rename(train.folder / "moved")
-    assert resume(run, device="cpu", store=moved).data.store == str(moved)
+    assert resume(run, device="cpu", store=moved).recipe.data.store == str(moved)
     assert str(moved) in run.recipe.read_text()
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from pydantic import BaseModel, ConfigDict
@@ -15,6 +15,9 @@ from kinegraph.console import remark, say
 from kinegraph.errors import RecipeError
 from kinegraph.recipe import load_recipe
 from kinegraph.training.launch import run_ranks, several, spaced
+
+if TYPE_CHECKING:
+    from kinegraph.training.loop import Training
 
 WHO = "kinegraph train"
 
@@ -99,21 +102,23 @@ def _resume(arguments: Arguments, path: Path) -> int:
     return _finish(arguments, path, partial(resume, RunFolder(path), store=store))
 
 
-def _finish(arguments: Arguments, path: Path, train: Callable[..., object]) -> int:
+def _finish(arguments: Arguments, path: Path, train: Callable[..., Training]) -> int:
     """Train to the end or to a signal, say how it ended, and return the exit code."""
     from kinegraph.training.distributed import join
     from kinegraph.training.guards import Interrupted
 
     with join(arguments.device, WHO) as world:
         try:
-            train(device=world.device, world=world)
+            training = train(device=world.device, world=world)
         except Interrupted as stop:
             devices = spaced(arguments.device)
             # Whoever called torchrun has to call it again, with its own words.
             start = "torchrun ... -m kinegraph" if _under_torchrun() else "kinegraph"
             remark(f"{stop}; go on with: {start} train --resume {path}{devices}")
             return 128 + stop.signal
-    say(f"trained: {path}; next: kinegraph test {path}")
+    # Without labels there is nothing to score.
+    verb = "test" if training.state.objective.classifies else "probe"
+    say(f"trained: {path}; next: kinegraph {verb} {path}")
     return 0
 
 

@@ -27,8 +27,8 @@ def start(
     device: str = "auto",
     force: bool = False,
     world: World = ALONE,
-) -> None:
-    """Train a recipe from the beginning.
+) -> Training:
+    """Train a recipe from the beginning and return the training.
 
     The run folder is touched only when the recipe has been found to fit the recordings; of several
     processes, by the first alone.
@@ -51,13 +51,14 @@ def start(
     training = Training(recipe, data, run, chosen, world=world)
     if not world.first:
         training.fit()
-        return
+        return training
     with run.claim(force=force):
         write_text(run.recipe, recipe.to_yaml())
         with run.log():
             _announce(training)
             training.save()
             training.fit()
+    return training
 
 
 def resume(
@@ -66,8 +67,8 @@ def resume(
     device: str = "auto",
     store: str | Path | None = None,
     world: World = ALONE,
-) -> Recipe:
-    """Go on with a run from its last checkpoint and return its recipe.
+) -> Training:
+    """Go on with a run from its last checkpoint and return the training.
 
     Args:
         run: The run.
@@ -100,7 +101,7 @@ def resume(
         training = Training(recipe, data, run, chosen, resume=saved, world=world)
         if not world.first:
             training.fit()
-            return recipe
+            return training
         if store is not None:
             write_text(run.recipe, recipe.to_yaml())
             training.save()  # what is tested later looks for the recordings there too
@@ -113,7 +114,7 @@ def resume(
             remark(line)
             training.run.logger.info(line)
             training.fit()
-    return recipe
+    return training
 
 
 def _last_checkpoint(run: RunFolder, world: World) -> Checkpoint:
