@@ -186,8 +186,8 @@ def _reference_models() -> Translation:
 
 def _self_supervised(line: Line) -> Translation:
     kind = line.words[0] if line.words else line.script
-    verb = "linear evaluation" if kind.startswith("linear") else "self-supervised training"
-    return Translation(
-        (),
-        (f"no counterpart yet: '{kind}' ({verb}); kinegraph train knows labelled clips alone",),
-    )
+    if kind.startswith("linear"):
+        near = "kinegraph probe RUN --protocol linear judges features without a schedule"
+    else:
+        near = "the method is there (--objective.name aimclr), a recipe of this run is not"
+    return Translation((), (f"no counterpart yet: '{kind}'; {near}",))
