@@ -151,9 +151,11 @@ def test_frozen_it_answers_the_same(name: str, backbone: str, original: bool) ->
     assert objective.training
     objective.eval()
     with torch.no_grad():
-        for method in (answer, type(objective).embed):
-            found = method(frozen, batch.x, batch.present)
-            expected = method(objective, batch.x, batch.present)
+        answers = [
+            (answer(one, batch.x, batch.present), one.embed(batch.x, batch.present))
+            for one in (frozen, objective)
+        ]
+        for found, expected in zip(*answers, strict=True):
             # Numbers close to zero are differences of large ones, and so is their rounding.
             bound = 1e-4 * float(expected.abs().max())
             torch.testing.assert_close(found, expected, rtol=0, atol=bound)

@@ -19,11 +19,11 @@ from kinegraph.nn.persons import rows_of
 
 def norm_of(channels: int) -> BatchNorm:
     """Return a norm whose scale and shift are not trivial."""
-    torch.manual_seed(3)
+    random = torch.Generator().manual_seed(3)  # of its own: threads make norms side by side
     norm = BatchNorm(channels)
     with torch.no_grad():
-        norm.weight.normal_()
-        norm.bias.normal_()
+        norm.weight.normal_(generator=random)
+        norm.bias.normal_(generator=random)
     return norm
 
 
