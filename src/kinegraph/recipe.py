@@ -41,6 +41,10 @@ class DataConfig(Config):
     """Layout that the recipe is made for; a store of another one is refused."""
     persons: int | None = Field(None, ge=1)
     """M, person slots; default: as many as the store has, at most 2."""
+    label_share: float | None = Field(None, gt=0, le=1)
+    """Share of each class's training clips that train, at least one of each; default: all."""
+    label_draw: int = Field(0, ge=0, lt=2**31)
+    """Which ones: another number draws others."""
     place: Literal["auto", "device", "host"] = "auto"
     """Where recordings lie while training: `auto` is on a CUDA device if they take less than half
     of its free memory. Changes no result."""
@@ -126,6 +130,18 @@ class EvaluationConfig(Config):
     """Share of the training subjects that is set aside (selection: validation)."""
 
 
+class StartConfig(Config):
+    """What weights the encoder begins with; heads always begin anew."""
+
+    run: str | None = None
+    """Run folder or checkpoint whose encoder this one begins as; default: random weights."""
+    learns: Literal["all", "head"] = "all"
+    """Everything, or the head alone on an encoder that stays as it is (linear evaluation)."""
+    statistics: Literal["moving", "kept"] = "moving"
+    """Batch statistics of the encoder move as usual, or stay those of `run`, its dropout off, as
+    AimCLR's fine-tuning has it."""
+
+
 class Recipe(Config):
     """A run, stated completely. Use `parse_recipe`, which knows plug-ins' parts as well."""
 
@@ -141,6 +157,7 @@ class Recipe(Config):
     transforms: dict[str, tuple[SerializeAsAny[Config], ...]] = Field(default_factory=dict)
     backbone: SerializeAsAny[Config] = Field(default_factory=CTRGCNConfig)
     objective: SerializeAsAny[Config] = Field(default_factory=ClassifyConfig)
+    start: StartConfig = Field(default_factory=StartConfig)
     optim: OptimConfig = Field(default_factory=OptimConfig)
     schedule: ScheduleConfig = Field(default_factory=ScheduleConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)

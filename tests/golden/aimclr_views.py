@@ -6,9 +6,11 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from kinegraph.data.few_labels import labelled_part
 from kinegraph.registry import Config
 from kinegraph.skeleton import load_layout
 from kinegraph.transforms.pipeline import Draws
@@ -125,7 +127,13 @@ def check_augmentations(golden: Golden) -> Iterator[Comparison]:
 
 
 def check_feeder(golden: Golden) -> Iterator[Comparison]:
-    """Temporal crops, and the three views that the feeder makes of a clip."""
+    """Temporal crops, the three views that the feeder makes of a clip, and its few labels."""
+    few = golden.meta["semi"]
+    labels = np.array(few["labels"])
+    for share, result in few["result"].items():  # drawn by Python's generator, seed 0
+        rows = labelled_part(np.arange(len(labels)), labels, float(share), original=True)
+        wanted = [int(name.removeprefix("s")) for name in result["names"]]
+        yield Comparison(f"semi_{share}", rows, 1e-9, theirs=np.array(wanted))
     dense = golden["input"]
     frames = dense.shape[1]
     for name, case in golden.meta["cases"].items():

@@ -25,6 +25,7 @@ from kinegraph.errors import RecipeError
 from kinegraph.evaluation.metrics import top_k
 from kinegraph.evaluation.scoring import score_clips
 from kinegraph.recipe import Recipe
+from kinegraph.training.beginning import begin_from, check_start, hold
 from kinegraph.training.checkpoint import Checkpoint, make_objective, save_checkpoint
 from kinegraph.training.distributed import ALONE, World, prepare
 from kinegraph.training.execution import resolve_execution
@@ -77,12 +78,17 @@ class Training:
             recipe, data.store.skeleton, len(data.store.class_names), persons=data.persons
         )
         objective.check_classes(data.store.class_names)
+        check_start(recipe, objective)
         if recipe.evaluation.selection != "last" and not objective.classifies:
             raise RecipeError(
                 f"evaluation.selection {recipe.evaluation.selection} chooses an epoch by its"
                 f" accuracy, but objective {recipe.objective.name} learns without labels: choose"  # type: ignore[attr-defined]
                 " last"
             )
+        self.begun = None
+        if resume is None:
+            self.begun = begin_from(objective, recipe, data.store.skeleton, world)
+        hold(objective, recipe.start)
         prepare(objective.to(device), world)
         self.state = RunState(recipe, objective, device)
         self.loader = data.training_loader(objective.views, device, world)
@@ -128,7 +134,7 @@ class Training:
         epoch, training = self.progress.epoch, self.recipe.training
         rate = learning_rate(epoch, training.epochs, self.recipe.optim.lr, self.recipe.schedule)
         set_learning_rate(self.state.optimizer, rate)
-        self.state.objective.train()
+        hold(self.state.objective.train(), self.recipe.start)
         self.state.objective.begin_epoch(epoch)
         self.begin = time.monotonic() - self.progress.seconds
         text = ""

@@ -5,7 +5,6 @@ Everything that can be wrong with a recipe is found before the folder is touched
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -13,11 +12,11 @@ from kinegraph.console import remark
 from kinegraph.errors import CheckpointError, RecipeError
 from kinegraph.files import write_text
 from kinegraph.recipe import Recipe
-from kinegraph.training.checkpoint import Checkpoint, load_checkpoint
 from kinegraph.training.distributed import ALONE, World
 from kinegraph.training.loop import Training
 from kinegraph.training.run_folder import RunFolder
 from kinegraph.training.setup import choose_device, open_data
+from kinegraph.training.shared_checkpoint import load_shared
 
 
 def start(
@@ -88,7 +87,7 @@ def resume(
             " the folder of a run that has begun"
         )
     with run.lock() if world.first else nullcontext():
-        saved = _last_checkpoint(run, world)
+        saved = load_shared(run.last, world)
         recipe = saved.recipe
         if store is not None:
             recipe = _at(recipe, store)
@@ -117,21 +116,13 @@ def resume(
     return training
 
 
-def _last_checkpoint(run: RunFolder, world: World) -> Checkpoint:
-    """Return the checkpoint of the run, which only the first process needs to have at hand."""
-    data = world.spread_bytes(run.last.read_bytes() if world.size > 1 and world.first else b"")
-    if world.first:
-        return load_checkpoint(run.last)
-    with tempfile.TemporaryDirectory(prefix="kinegraph-") as folder:
-        file = Path(folder) / run.last.name
-        file.write_bytes(data)
-        return load_checkpoint(file)
-
-
 def _at(recipe: Recipe, store: str | Path) -> Recipe:
-    """Return the recipe with the whole path of its store, so that the run can be used anywhere."""
+    """Return the recipe with the whole paths of what it names, so that it can be used anywhere."""
     place = recipe.data.model_copy(update={"store": str(Path(store).absolute())})
-    return recipe.model_copy(update={"data": place})
+    start = recipe.start
+    if start.run is not None:
+        start = start.model_copy(update={"run": str(Path(start.run).absolute())})
+    return recipe.model_copy(update={"data": place, "start": start})
 
 
 def _announce(training: Training) -> None:
@@ -146,5 +137,6 @@ def _announce(training: Training) -> None:
         f" {data.store.path.name} ({sizes} clips, {len(data.store.class_names)} classes),"
         f" {recipe.training.epochs} epochs on {training.device}{together}, seed {recipe.seed}"
     )
-    remark(line)
-    training.run.logger.info(line)
+    for told in filter(None, (line, training.begun)):
+        remark(told)
+        training.run.logger.info(told)

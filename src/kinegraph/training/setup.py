@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from kinegraph.data.copied_person import copies_a_lone_person
+from kinegraph.data.few_labels import labelled_part
 from kinegraph.data.loader import ALL, ClipLoader, Share
 from kinegraph.data.reader import TrackReader
 from kinegraph.data.resident import choose_reader
@@ -171,6 +172,14 @@ def open_data(
     if recipe.evaluation.selection == "validation":
         rows["train"], rows["validation"] = validation_rows(
             opened, train, recipe.evaluation.validation_fraction, seed=recipe.seed
+        )
+    if recipe.data.label_share is not None:
+        rows["train"] = labelled_part(
+            rows["train"],
+            opened.clips["label"],
+            recipe.data.label_share,
+            draw=recipe.data.label_draw,
+            original=recipe.original,
         )
     persons = persons or recipe.data.persons or min(opened.max_persons, 2)
     return RunData(

@@ -1,0 +1,24 @@
+"""One process's checkpoint for all that train together, on machines that may share no disk."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from kinegraph.training.checkpoint import Checkpoint, load_checkpoint
+from kinegraph.training.distributed import World
+
+
+def load_shared(file: Path, world: World) -> Checkpoint:
+    """Return a checkpoint that only the first process needs to have at hand.
+
+    Raises:
+        CheckpointError: It cannot be read.
+    """
+    data = world.spread_bytes(file.read_bytes() if world.size > 1 and world.first else b"")
+    if world.first:
+        return load_checkpoint(file)
+    with tempfile.TemporaryDirectory(prefix="kinegraph-") as folder:
+        copy = Path(folder) / file.name
+        copy.write_bytes(data)
+        return load_checkpoint(copy)
