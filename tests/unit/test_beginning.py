@@ -138,6 +138,14 @@ def test_encoders_of_several_streams_are_told_apart(train: Train) -> None:
                 torch.testing.assert_close(ours[name], theirs[name])
 
 
+def test_streams_of_streams_are_refused(train: Train, capsys: pytest.CaptureFixture[str]) -> None:
+    cross = ("--objective.name", "crossclr", "--objective.queue", "5", "--stream", "bone")
+    assert train("cross", *cross) == 2
+    assert "makes its streams itself, of joints, but the recipe's stream is bone" in (
+        capsys.readouterr().err
+    )
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [

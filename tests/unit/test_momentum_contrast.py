@@ -218,6 +218,17 @@ def test_the_originals_shared_head_and_its_frozen_keys() -> None:
             torch.testing.assert_close(now, then + share, rtol=1e-4, atol=1e-5)
 
 
+def test_without_context_only_keys_are_compared() -> None:
+    objective: Any = build("crossclr", context=False)
+    own, other = (torch.rand(3, 7) for _ in range(2))
+    logits, positives = objective.pair(own, other)
+    torch.testing.assert_close(logits, own / 0.07)
+    place = 1 + other[:, 1:].argmax(1, keepdim=True)
+    torch.testing.assert_close(
+        positives, torch.zeros(3, 7).scatter(1, place, 1.0).index_fill(1, torch.tensor([0]), 1.0)
+    )
+
+
 def test_streams_take_over_neighbours_from_their_epoch_on() -> None:
     objective: Any = build("crossclr", cross_epoch=1).eval()
     views = some_views(objective)

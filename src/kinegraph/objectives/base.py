@@ -18,12 +18,14 @@ class Objective(nn.Module):
         views: The views of each clip that `forward` takes, by the names the recipe gives them.
         classifies: Whether there are classes, and `logits` of them. Without, nothing is scored
             while a run goes on, and `embed` is all that tests can use.
+        makes_streams: Whether it makes its streams itself, of joints.
         training_only: Beginnings of the names of weights that only going on with training needs:
             the checkpoint of the best epoch lacks them, and tests pass them over.
     """
 
     views: tuple[str, ...] = ("train",)
     classifies: bool = True
+    makes_streams: bool = False
     training_only: tuple[str, ...] = ()
 
     def forward(self, *batches: Batch) -> dict[str, Tensor]:

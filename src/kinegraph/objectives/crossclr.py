@@ -36,8 +36,8 @@ class CrosSCLR(MomentumContrast):
 
     A stream's logits are then its cosines with own key and queue, and once more those with the
     queue times another stream's: the context. Positives are the own key and, in both halves, what
-    the other stream finds nearest. A stream's loss is the mean over the others; losses of streams
-    are added.
+    the other stream finds nearest; without ``context``, there is the first half alone. A stream's
+    loss is the mean over the others; losses of streams are added.
 
     Differs from the original: each stream has a head of its own, and all key encoders follow at all
     times. With ``original``, streams other than joints have a layer of their own and then the
@@ -50,6 +50,7 @@ class CrosSCLR(MomentumContrast):
         skeleton: Layout of the joints.
         cross_epoch: Epoch, counted from 0, from which streams take over neighbours.
         top_k: How many.
+        context: Whether logits have the second half.
         keys: See `MomentumContrast`, like what follows.
         queue: K, of each stream.
         width: D.
@@ -58,6 +59,7 @@ class CrosSCLR(MomentumContrast):
         original: Whether ``quirks: original`` is set.
     """
 
+    makes_streams = True
     crossing: Tensor
 
     def __init__(
@@ -67,6 +69,7 @@ class CrosSCLR(MomentumContrast):
         *,
         cross_epoch: int = 150,
         top_k: int = 1,
+        context: bool = True,
         keys: Mapping[str, Encoder] | None = None,
         queue: int = 32768,
         width: int = 128,
@@ -84,7 +87,7 @@ class CrosSCLR(MomentumContrast):
             temperature=temperature,
             original=original,
         )
-        self.cross_epoch, self.top_k = cross_epoch, top_k
+        self.cross_epoch, self.top_k, self.context = cross_epoch, top_k, context
         # Recipe, not state; as a buffer it lies on the device, where a step needs it.
         self.register_buffer("crossing", torch.tensor(float(cross_epoch == 0)), persistent=False)
 
@@ -121,11 +124,14 @@ class CrosSCLR(MomentumContrast):
         return positives_loss(logits, positives)
 
     def pair(self, own: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits and positives, each (N, 1 + 2 * K), of cosines (N, 1 + K)."""
-        context = own[:, 1:] * other[:, 1:]
+        """Return logits and positives of cosines (N, 1 + K): (N, 1 + 2 * K), or as many."""
         near = nearest(other[:, 1:], self.top_k)
-        logits = torch.cat((own, context), dim=1) / self.temperature
-        return logits, torch.cat((torch.ones_like(own[:, :1]), near, near), dim=1)
+        positives = [torch.ones_like(own[:, :1]), near]
+        logits = [own]
+        if self.context:
+            logits.append(own[:, 1:] * other[:, 1:])
+            positives.append(near)
+        return torch.cat(logits, dim=1) / self.temperature, torch.cat(positives, dim=1)
 
     def project(self, encoders: nn.ModuleDict, stream: str, pooled: Tensor) -> Tensor:
         """Map pooled features (N, F) to directions (N, D), see `MomentumContrast.project`."""

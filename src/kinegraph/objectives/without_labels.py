@@ -66,6 +66,8 @@ class CrosSCLRConfig(MomentumContrastConfig):
     """Epoch, counted from 0, from which streams take over each other's neighbours."""
     top_k: int = Field(1, ge=1)
     """Neighbours that a stream takes over."""
+    context: bool = True
+    """Keys are compared once more as two streams see them together."""
 
 
 Settings = SkeletonCLRConfig | AimCLRConfig | CrosSCLRConfig

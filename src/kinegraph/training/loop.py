@@ -79,6 +79,11 @@ class Training:
         )
         objective.check_classes(data.store.class_names)
         check_start(recipe, objective)
+        if objective.makes_streams and recipe.stream != "joint":
+            raise RecipeError(
+                f"objective {recipe.objective.name} makes its streams itself, of joints, but the"  # type: ignore[attr-defined]
+                f" recipe's stream is {recipe.stream}: give --stream joint, and --objective.streams"
+            )
         if recipe.evaluation.selection != "last" and not objective.classifies:
             raise RecipeError(
                 f"evaluation.selection {recipe.evaluation.selection} chooses an epoch by its"
