@@ -23,6 +23,7 @@ from kinegraph.cli import main
 from kinegraph.errors import RecipeError
 from kinegraph.objectives import OBJECTIVES, build_objective
 from kinegraph.objectives.attention_drop import attention_drop
+from kinegraph.objectives.encoders import projection
 from kinegraph.objectives.momentum_contrast import (
     MomentumContrast,
     Queue,
@@ -216,6 +217,15 @@ def test_the_originals_shared_head_and_its_frozen_keys() -> None:
         for part, share in zip((*parts, "joint.head"), moved, strict=True):
             now, then = (weights(m.get_submodule(part)) for m in (objective.key, start))
             torch.testing.assert_close(now, then + share, rtol=1e-4, atol=1e-5)
+
+
+def test_only_heads_of_the_original_start_small() -> None:
+    torch.manual_seed(0)
+    for original, least, most in ((False, 0.04, 0.06), (True, 0.015, 0.025)):
+        first, second = projection(128, 128, 64, original=original)[::2]
+        for linear in (first, second):
+            assert least < float(linear.weight.detach().std()) < most
+            assert bool(linear.bias.any()) != original
 
 
 def test_without_context_only_keys_are_compared() -> None:

@@ -19,7 +19,7 @@ from kinegraph.skeleton import Skeleton
 from kinegraph.transforms.streams import make_stream
 
 CLIPS = "clips"  # the name of an encoder that sees clips as they come
-DEVIATION = 0.02  # of the head's starting weights, as AimCLR's
+DEVIATION = 0.02  # of the starting weights of the original's heads
 
 
 class Encoder(nn.Module):
@@ -46,13 +46,20 @@ class Encoder(nn.Module):
         return found, rows
 
 
-def projection(*widths: int) -> nn.Sequential:
-    """Return linear maps with a ReLU between each two: widths F, ..., D."""
+def projection(*widths: int, original: bool = False) -> nn.Sequential:
+    """Return linear maps with a ReLU between each two: widths F, ..., D.
+
+    Differs from the original: weights start as is usual for linear layers. With ``original`` they
+    start as small as there, normal with deviation 0.02 and no bias. Directions do not depend on the
+    size of weights, but their gradients grow as weights are smaller, and so small ones let short
+    runs collapse to a few directions before they learn anything.
+    """
     layers: list[nn.Module] = []
     for before, after in pairwise(widths):
         linear = nn.Linear(before, after)
-        normal(linear.weight, DEVIATION)
-        nn.init.zeros_(linear.bias)
+        if original:
+            normal(linear.weight, DEVIATION)
+            nn.init.zeros_(linear.bias)
         layers += [nn.ReLU(), linear] if layers else [linear]
     return nn.Sequential(*layers)
 

@@ -86,9 +86,9 @@ def _encoders(
     for stream in getattr(config, "streams", (CLIPS,)):
         backbone = make_backbone()
         width = backbone.out_channels
-        head = projection(width, width, config.width)
+        head = projection(width, width, config.width, original=original)
         if original and stream not in (CLIPS, FIRST):
-            head = nn.Sequential(*projection(width, width), nn.ReLU())
+            head = nn.Sequential(*projection(width, width, original=True), nn.ReLU())
         made[stream] = Encoder(backbone, head, count_absent=original)
     return made
 
