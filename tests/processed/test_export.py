@@ -325,6 +325,20 @@ def test_a_folder_of_aimclr(tmp_path: Path) -> None:
     assert again.clips["frames"].tolist() == [50] * 4
 
 
+def test_a_long_clip_loses_both_ends_before_it_is_stretched(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    people = rng.normal(size=(1, 317, 25, 3)).astype(np.float32)
+    content = [Clip(str(i), (Track(people[0]),), 317, label=0, subject=i) for i in (1, 2)]
+    store = write_store(tmp_path / "store", content, "ntu25", 1, "subjects")
+    out = tmp_path / "out"
+    export_store(store, "aimclr-npy", out)
+    position, motion = (np.load(out / f"val_{kind}.npy") for kind in ("position", "motion"))
+    expected = fifty_frames(np.concatenate((people[:, 8:308], 0 * people[:, 8:308])))
+    np.testing.assert_array_equal(position[0], expected[0])
+    np.testing.assert_array_equal(motion[0], expected[1])
+
+
 # What cannot be written
 
 

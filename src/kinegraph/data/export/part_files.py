@@ -70,11 +70,11 @@ def write_aimclr_npy(
     """Write the two sides of a split, stretched to 50 frames.
 
     As the originals do it, labels in ``.npy`` begin at 0 in each part; those in ``.pkl`` do not
-    change.
+    change; of clips longer than 300 frames, which PKU-MMD has, the middle 300 are stretched.
 
     Raises:
-        OutputError: The layout is not NTU's, a clip is longer, or has more people, than there is
-            room for, or its first person is in no frame.
+        OutputError: The layout is not NTU's, a clip has more people than there is room for, or its
+            first person is in no frame.
         SplitError: There is no such split.
     """
     if store.skeleton.name not in ("ntu25", "ntu_edge"):
@@ -83,7 +83,7 @@ def write_aimclr_npy(
             f" '{store.skeleton.name}'"
         )
     people = options.people or 2
-    parts = _parts(store, options, PADDED_FRAMES, people, "aimclr-npy")
+    parts = _parts(store, options, None, people, "aimclr-npy")
     for part, rows in parts.items():
         shape = (len(rows), *_row_shape(store, people, FRAMES))
         shown = progress(rows.tolist(), f"writing {part}_position.npy", len(rows))
@@ -101,13 +101,14 @@ def write_aimclr_npy(
 
 
 def _parts(
-    store: Store, options: ExportOptions, frames: int, people: int, name: str
+    store: Store, options: ExportOptions, frames: int | None, people: int, name: str
 ) -> dict[str, Rows]:
-    """Return the rows of each part, all of which fit into the form."""
+    """Return the rows of each part, all of which fit into the form; None: of any length."""
     sides = split_rows(store, options.split or "")
     rows = np.concatenate(sides)
     check_people(store, rows, people, name)
-    check_frames(store, rows, frames, name)
+    if frames is not None:
+        check_frames(store, rows, frames, name)
     return dict(zip(PARTS, sides, strict=True))
 
 
@@ -122,7 +123,9 @@ def _stretched(
     """Yield the positions of each clip; its motion goes to a file of its own meanwhile."""
     for clip in read_clips(store, rows):
         try:
-            position, motion = fifty_frames(dense(clip, people, PADDED_FRAMES))
+            whole = dense(clip, people, max(clip.frames, PADDED_FRAMES))
+            begin = (whole.shape[1] - PADDED_FRAMES) // 2
+            position, motion = fifty_frames(whole[:, begin : begin + PADDED_FRAMES])
         except ClipError as error:
             raise OutputError(f"clip '{clip.name}': {error}") from error
         motion_file.write(np.ascontiguousarray(motion).tobytes())
