@@ -6,6 +6,7 @@ A recipe needs no torch. Parts are configured by the classes that their registri
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from copy import copy
 from functools import lru_cache, reduce
 from operator import or_
 from typing import Annotated, Any, Literal, get_origin
@@ -278,12 +279,16 @@ def override(values: dict[str, Any], path: str, value: Any) -> None:
     target: Any = values
     for depth, word in enumerate(parents):
         here = ".".join(parents[: depth + 1])
+        place: Any = word
         if isinstance(target, list):
-            target = target[_position(path, ".".join(parents[:depth]), word, target)]
-        elif word in target or depth == 0:
-            target = target.setdefault(word, _start(word))
-        else:
+            place = _position(path, ".".join(parents[:depth]), word, target)
+        elif word not in target and depth == 0:
+            target[word] = _start(word)
+        elif word not in target:
             raise RecipeError(f"--{path}: {unknown('key', here, _full(parents[:depth], target))}")
+        # A copy: YAML's aliases make one list of several views, of which one alone is meant.
+        target[place] = copy(target[place])
+        target = target[place]
         if not isinstance(target, dict | list):
             raise RecipeError(f"--{path}: '{here}' is a single value, it has no '{last}'")
     if isinstance(target, list):
