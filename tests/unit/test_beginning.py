@@ -14,6 +14,7 @@ import yaml
 
 from kinegraph.cli import main
 from kinegraph.evaluation.testing import score_run
+from kinegraph.training.beginning import weights_checksum
 from kinegraph.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from kinegraph.training.run_folder import RunFolder, find_checkpoint
 
@@ -115,6 +116,10 @@ def test_a_stopped_run_goes_on_from_its_own_weights(train: Train) -> None:
     Path("before").rename("gone")
     assert main(["train", "--resume", "parts", "--device", "cpu"]) == 0
     assert all(same(last("whole").group("model"), last("parts").group("model")).values())
+    known = weights_checksum(last("gone"))
+    assert known != weights_checksum(last("whole"))
+    assert [last(run).progress["begun_from"] for run in ("whole", "parts")] == [known] * 2
+    assert "begun_from" not in last("gone").progress
 
 
 def test_encoders_of_several_streams_are_told_apart(train: Train) -> None:

@@ -6,10 +6,13 @@ an encoder is, is the same for every objective: a `Backbone` inside it. Heads al
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from kinegraph.backbones.base import Backbone
@@ -21,6 +24,28 @@ from kinegraph.training.checkpoint import Checkpoint
 from kinegraph.training.distributed import ALONE, World
 from kinegraph.training.run_folder import find_checkpoint
 from kinegraph.training.shared_checkpoint import load_shared
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What a run began from.
+
+    Attributes:
+        words: What was taken over from where.
+        weights: See `weights_checksum`; kept in the run's checkpoints.
+    """
+
+    words: str
+    weights: str
+
+
+def weights_checksum(source: Checkpoint) -> str:
+    """Return the sha256 of a checkpoint's weights, by which a run is known wherever it lies."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted((source.group("ema") or source.group("model")).items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def encoders(objective: Objective) -> dict[str, Backbone]:
@@ -49,7 +74,7 @@ def check_start(recipe: Recipe, objective: Objective) -> None:
 
 def begin_from(
     objective: Objective, recipe: Recipe, skeleton: Skeleton, world: World = ALONE
-) -> str | None:
+) -> Begun | None:
     """Give all encoders of an objective the weights of those of ``start.run``.
 
     Where that run has several encoders, each takes the one of its name, or else all take the one
@@ -62,7 +87,7 @@ def begin_from(
         world: The processes that train together; the first reads the file for all.
 
     Returns:
-        What was taken over from where, in words; None where the recipe begins anew.
+        What was taken over; None where the recipe begins anew.
 
     Raises:
         RecipeError: The encoders do not fit each other.
@@ -86,7 +111,7 @@ def begin_from(
     words = f"beginning from the encoder of '{path}' after epoch {source.epoch}"
     if source.recipe.stream != recipe.stream and len(theirs) == 1:
         words += f"; it has seen stream {source.recipe.stream}, not {recipe.stream}"
-    return words
+    return Begun(words, weights_checksum(source))
 
 
 def hold(objective: Objective, start: StartConfig) -> None:

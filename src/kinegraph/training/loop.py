@@ -90,9 +90,11 @@ class Training:
                 f" accuracy, but objective {recipe.objective.name} learns without labels: choose"  # type: ignore[attr-defined]
                 " last"
             )
-        self.begun = None
+        begun = None
         if resume is None:
-            self.begun = begin_from(objective, recipe, data.store.skeleton, world)
+            begun = begin_from(objective, recipe, data.store.skeleton, world)
+        self.begun = begun and begun.words
+        self.begun_from = begun.weights if begun else resume and resume.progress.get("begun_from")
         hold(objective, recipe.start)
         prepare(objective.to(device), world)
         self.state = RunState(recipe, objective, device)
@@ -248,6 +250,7 @@ class Training:
             progress={
                 "recordings": self.data.store.meta["checksums"],
                 "precision": self.execution.precision,
+                **({"begun_from": self.begun_from} if self.begun_from else {}),
             },
         )
 
