@@ -48,7 +48,7 @@ def table(names: Sequence[str]) -> str:
     for name in names:
         plan = load_plan(name)
         command = f"`kinegraph reproduce {name} --data.store STORE`"
-        takes = plan.cost.removesuffix("; made for a GPU")
+        takes = plan.cost.partition("; made for")[0]
         lines.append(f"| {command} | {takes} | {headline(plan) or 'nothing'} | not run |")
     return "\n".join(lines) + "\n"
 

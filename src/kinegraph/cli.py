@@ -189,7 +189,7 @@ def run_verb(name: str, words: list[str]) -> int:
         words, overrides = split_overrides(words, model)
         if "recipe" in model.model_fields and show_recipe_help(name, words, overrides):
             return 0
-        arguments = parse(name, verb.summary, model, words, further=override_keys())
+        arguments = parse(name, verb.summary, model, words, further=override_keys(model))
         arguments = arguments.model_copy(update={"overrides": tuple(overrides)})
     else:
         arguments = parse(name, verb.summary, model, words)

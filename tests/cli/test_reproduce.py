@@ -54,6 +54,8 @@ def figures(out: str) -> dict[str, Any]:
         rows = Path(out, f"{run['stream']}-seed{run['seed']}", "metrics.jsonl").read_text()
         run["losses"] = [json.loads(row)["loss"] for row in rows.splitlines()]
         del run["seconds"]
+        if run["before"] is not None:
+            del run["before"]["seconds"]
     return {key: found[key] for key in ("clips", "runs", "ensembles", "changed", "unfinished")}
 
 
@@ -163,12 +165,110 @@ def test_finished_runs_are_kept_failed_ones_named_and_others_refused(
     assert yaml.safe_load(Path("out/bone-seed1/recipe.yaml").read_text())["optim"]["lr"] == 0.03
 
 
+@pytest.fixture
+def staged(words: list[str], tiny_recipe: Callable[..., dict[str, Any]]) -> list[str]:
+    """The command line of one seed of two streams, with a pre-training before each."""
+    crop = [{"name": "crop_resize", "length": 6, "proportion": [0.5, 1.0]}]
+    recipe = tiny_recipe(
+        transforms={"query": crop, "key": crop}, training={"epochs": 3},
+        objective={"name": "skeletonclr", "queue": 5},
+    )  # fmt: skip
+    Path("first.yaml").write_text(yaml.safe_dump(recipe))
+    plan = PLAN | {
+        "before": {"recipe": "first.yaml", "options": {"optim.lr": 0.02}},
+        "options": {"start.learns": "head"}, "stream_options": {}, "targets": {},
+        "runs": {"joint": [1], "bone": [1]},
+    }  # fmt: skip
+    Path("staged.yaml").write_text(yaml.safe_dump(plan, sort_keys=False))
+    return ["reproduce", "staged.yaml", *words[2:]]
+
+
+@pytest.mark.slow
+def test_what_is_trained_before_comes_first_and_is_not_trained_again(
+    staged: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    whole = [*staged, "--side-by-side", "2", "--backbone.width", "8", "--out", "whole"]
+    assert main(whole) == 0
+    out, err = capfd.readouterr()
+    assert "Tiny: 4 runs, 4 to be trained; 2 at a time on" in err
+    assert "joint-seed1-pretraining: finished, 3 epochs" in err
+    assert (
+        "A trial, not the published schedule: before.backbone.width 8 instead of 4;"
+        " backbone.width 8 instead of 4." in out
+    )
+    reached = figures("whole")
+    assert [run["before"]["run"] for run in reached["runs"]] == [
+        "joint-seed1-pretraining", "bone-seed1-pretraining",
+    ]  # fmt: skip
+    assert [(run["epochs"], run["before"]["epochs"]) for run in reached["runs"]] == [(2, 3)] * 2
+    assert [one["name"] for one in reached["ensembles"]] == ["both"]
+    for name in ("joint-seed1-pretraining", "joint-seed1"):
+        trained = yaml.safe_load(Path(f"whole/{name}/recipe.yaml").read_text())
+        assert trained["backbone"]["width"] == 8
+        assert trained["optim"]["lr"] == (0.02 if "pre" in name else 0.01)
+    assert "after joint-seed1-pretraining, 3 epochs" in Path("whole/reproduction.md").read_text()
+    log = Path("whole/logs/bone-seed1.txt").read_text()
+    assert "beginning from the encoder of " in log
+    assert "bone-seed1-pretraining' after epoch 3" in log
+
+    # Stopped between the stages, and in the middle of the second one.
+    cut = [*staged, "--side-by-side", "1", "--backbone.width", "8", "--out", "cut"]
+    first = ["train", "first.yaml", "--seed", "1", "--optim.lr", "0.02", "--backbone.width", "8"]
+    first += ["--data.store", staged[3], "--device", "cpu", "--out", "cut/joint-seed1-pretraining"]
+    assert main([*first, "--stream", "joint"]) == 0
+    capfd.readouterr()
+    assert main([*cut, "--dry-run"]) == 0
+    assert capfd.readouterr().out.splitlines()[-5:-1] == [
+        "cut/joint-seed1-pretraining: finished",
+        "cut/joint-seed1: to be trained",
+        "cut/bone-seed1-pretraining: to be trained",
+        "cut/bone-seed1: to be trained",
+    ]
+    stopped = stop_midway(cut, Path("cut/joint-seed1"))
+    assert stopped.returncode == 130, stopped.stderr
+    assert not Path("cut/bone-seed1").exists()
+    Path("cut").rename("moved")
+    again = [*cut[:-1], str(Path("moved").absolute())]
+    assert main(again) == 0
+    assert figures("moved") == reached
+    assert main(again) == 0
+    assert "Tiny: 4 runs, 4 finished\n" in capfd.readouterr().err
+
+    # Trained anew, the first stage takes what began from it along; else that is an error.
+    assert main([*again, "--before.optim.lr", "0.03"]) == 2
+    assert "joint-seed1-pretraining' was made by another recipe: optim.lr is 0.02, wanted 0.03" in (
+        capfd.readouterr().err
+    )
+    assert main([*again, "--before.optim.lr", "0.03", "--force", "--epochs", "1"]) == 0
+    assert "4 to be trained anew" in capfd.readouterr().err
+    assert [run["before"]["epochs"] for run in figures("moved")["runs"]] == [1, 1]
+    assert "before.training.epochs 1 instead of 3" in figures("moved")["changed"]
+
+
+@pytest.mark.slow
+def test_nothing_begins_from_what_failed(
+    staged: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    Path("out/joint-seed1-pretraining").mkdir(parents=True)
+    Path("out/joint-seed1-pretraining/checkpoints").write_text("in the way")
+    options = ["--seed", "1", "--optim.lr", "0.02"]
+    assert main(["train", "first.yaml", *options, "--dry-run"]) == 0
+    Path("out/joint-seed1-pretraining/recipe.yaml").write_text(capfd.readouterr().out)
+    assert main([*staged, "--out", "out"]) == 2
+    out, err = capfd.readouterr()
+    assert "1 of 4 runs failed: joint-seed1-pretraining (kinegraph train: cannot" in err
+    assert "Not finished: joint-seed1." in out
+    assert not Path("out/joint-seed1").exists()
+    assert [run["stream"] for run in figures("out")["runs"]] == ["bone"]
+
+
 def test_plans_are_listed_by_line_and_told_on_request(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["reproduce"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split()[:5] == ["ctrgcn:ntu60-xsub", "6", "runs", "published", "92.4"]
+    listed = {line.split()[0]: line.split()[1:5] for line in lines if ":" in line.split(" ")[0]}
+    assert listed["ctrgcn:ntu60-xsub"] == ["6", "runs", "published", "92.4"]
     assert lines[-1] == "what a plan takes: kinegraph reproduce PLAN --dry-run"
     assert len(lines) == len(plan_names()) + 2
     assert max(map(len, lines)) <= 110
@@ -187,6 +287,14 @@ def test_plans_are_listed_by_line_and_told_on_request(
     ):  # fmt: skip
         assert words in told
     assert not any(words[0] == "changed:" for words in told), "the plan's options are no departure"
+    assert main(["reproduce", "skeletonclr:ntu60-xview", "--dry-run"]) == 0
+    told = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    for words in (
+        ["made", "by    kinegraph data import ntu60 NTU_FOLDER --cleaning stgcn --out WHOLE"],
+        ["kinegraph", "data import aimclr-npy FILES/xview --out STORE"],
+        ["before", "ntu-aimclr --data.split xview --objective.name skeletonclr, for every stream"],
+    ):
+        assert words in told
 
 
 def test_a_dry_run_needs_no_recordings_and_touches_nothing(
@@ -232,6 +340,9 @@ def test_a_dry_run_says_which_recordings_it_would_take(
         (["--epochs", "0"], "--epochs: found '0', expected a number of at least 1"),
         (["--epochs", "1", "--training.epochs", "2"], "--epochs and --training.epochs are the"),
         (["--otpim.lr", "1"], "unknown option --otpim.lr; nearest: '--optim.lr'"),
+        (["--before.otpim.lr", "1"], "unknown option --before.otpim.lr; nearest: '--before.optim."),
+        (["--before.optim.lr", "1"], "--before.optim.lr: plan 'tiny:test' trains nothing before"),
+        (["--before.optim.lr"], "--before.optim.lr needs a value"),
         (["--device", "cuda:99"], "device 'cuda:99' cannot be used"),
         (["--data.split", "xsbu"], "unknown split 'xsbu'; nearest: 'xsub'"),
         (["--data.store", "nowhere"], "store 'nowhere' does not exist"),

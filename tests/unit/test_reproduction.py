@@ -18,14 +18,15 @@ from kinegraph.errors import CheckpointError, OutputError, RecipeError
 from kinegraph.evaluation.metrics import top_k
 from kinegraph.evaluation.presets import preset_weights
 from kinegraph.evaluation.scores import load_scores
-from kinegraph.recipe import load_recipe
+from kinegraph.recipe import Recipe, load_recipe
 from kinegraph.reproduction import machine, scoring
 from kinegraph.reproduction.page import duration, page, ranges
 from kinegraph.reproduction.picture import save_picture
-from kinegraph.reproduction.plan import Plan, parse_plan
+from kinegraph.reproduction.plan import Before, Plan, parse_plan
 from kinegraph.reproduction.published import load_plan, plan_names
 from kinegraph.reproduction.result import (
     Accuracy,
+    BeforeResult,
     EnsembleResult,
     Result,
     RunResult,
@@ -35,18 +36,19 @@ from kinegraph.reproduction.result import (
     spread,
     verdicts,
 )
-from kinegraph.reproduction.runs import (
-    PlannedRun,
-    State,
+from kinegraph.reproduction.runs import PlannedRun, State, compare, look_at
+from kinegraph.reproduction.scoring import collect, score_finished
+from kinegraph.reproduction.sessions import Clock, read_sessions
+from kinegraph.reproduction.stages import (
+    all_stages,
     choose_seeds,
     deviations,
     expand,
-    look_at,
     planned_recipe,
+    planned_recipe_before,
 )
-from kinegraph.reproduction.scoring import collect, score_finished
-from kinegraph.reproduction.sessions import Clock, read_sessions
 from kinegraph.training.checkpoint import load_checkpoint, save_checkpoint
+from kinegraph.training.optim import learning_rate
 from kinegraph.training.run import start
 
 UCLA = "ctrgcn:nw-ucla"
@@ -90,21 +92,42 @@ def test_plans_that_come_with_us_fit_their_recipes(name: str) -> None:
     plan = load_plan(name)
     assert plan.name == name
     data_set = name.partition(":")[2]
-    splits = {"nw-ucla": "view3", "kinetics": None}
+    splits = {"nw-ucla": "view3", "kinetics": None, "pku-mmd-1": "xsub", "pku-mmd-2": "xsub"}
+    split = splits.get(data_set, data_set.rpartition("-")[2])
     first, *others = plan.runs
-    assert len(plan.runs[first]) >= 3
+    # Where another run is trained before each, the published seed alone.
+    assert len(plan.runs[first]) >= (3 if plan.before is None else 1)
     for stream in plan.runs:
         recipe = planned_recipe(plan, stream, plan.runs[stream][0])
         evaluation = recipe.evaluation
-        assert evaluation.every == 1 or evaluation.selection == "last"
-        assert recipe.data.split == splits.get(data_set, data_set.rpartition("-")[2])
+        if plan.before is None:
+            assert evaluation.every == 1 or evaluation.selection == "last"
+        else:
+            check_before(plan, recipe)
+        assert recipe.data.split == split
     published = load_recipe(plan.recipe)
     assert (published.stream, published.seed) == (first, plan.runs[first][0])
     assert all(published.seed in plan.runs[stream] for stream in others), "an ensemble is complete"
     assert bool(plan.ensembles) == bool(others)
     where = "the test clips" if published.evaluation.selection == "test" else "published"
     assert where in plan.protocol
-    assert f"kinegraph data import {data_set.partition('-x')[0]} " in plan.prepare
+    source = "pku-mmd" if data_set.startswith("pku") else data_set.partition("-x")[0]
+    assert f"kinegraph data import {source} " in plan.prepare
+    assert plan.prepare.endswith(" --out STORE")
+
+
+def check_before(plan: Plan, recipe: Recipe) -> None:
+    """What is trained before a run has its data, its network and its clips in tests."""
+    assert plan.before is not None
+    before = planned_recipe_before(plan, plan.before.stream or recipe.stream, recipe.seed)
+    differences = {key.split(".")[0] for key, _, _ in compare(before, recipe)}
+    assert differences <= {
+        "stream", "objective", "start", "optim", "schedule", "training", "evaluation", "transforms",
+    }  # fmt: skip
+    assert before.transforms["test"] == recipe.transforms["test"]
+    assert (before.stream == recipe.stream) or before.objective.name == "crossclr"  # type: ignore[attr-defined]
+    assert (before.start.learns, recipe.start.learns) == ("all", "head")
+    assert recipe.evaluation.selection == ("last" if "nw-ucla" in plan.name else "test")
 
 
 def test_plans_are_those_of_the_publications() -> None:
@@ -136,6 +159,46 @@ def test_plans_are_those_of_the_publications() -> None:
     }.items():  # fmt: skip
         plans = [load_plan(f"{system}:{data_set}") for data_set in (*ntu[:2], "kinetics")]
         assert tuple(plan.published[0].percent[0] for plan in plans) == three
+    for system, figures in {
+        "aimclr": (79.18, 84.02, 68.2, 68.8), "crossclr": (77.8, 83.4, 67.9, 66.7),
+        "skeletonclr": (68.3, 76.4),
+    }.items():  # fmt: skip
+        plans = [load_plan(f"{system}:{data_set}") for data_set in ntu[: len(figures)]]
+        assert tuple(plan.published[-1].percent[0] for plan in plans) == figures
+
+
+def test_aimclr_is_trained_before_as_published() -> None:
+    plan = load_plan("aimclr:ntu60-xview")
+    assert [(one.of, one.text) for one in plan.published] == [
+        ("joint", "79.68"), ("joint-motion", "71.83"), ("bone", "77.02"),
+        ("three streams", "84.02"),
+    ]  # fmt: skip
+    (three,) = plan.ensembles.values()
+    assert dict(zip(three.streams, preset_weights(three.preset, three.roles), strict=True)) == {
+        "joint": 0.6, "joint-motion": 0.4, "bone": 0.6,
+    }  # fmt: skip
+    assert plan.cost.startswith(
+        "3 runs of 300 epochs before, 3 runs of 100 epochs of 37,646 clips, 45.2 million clips"
+    )
+    before, after = (make(plan, "bone", 0) for make in (planned_recipe_before, planned_recipe))
+    assert {before.data.split, after.data.split} == {"xview"}
+    assert {one.optim.nesterov for one in (before, after)} == {False}
+    assert [(one.optim.lr, one.optim.weight_decay) for one in (before, after)] == [
+        (0.1, 1e-4), (3.0, 0.0),
+    ]  # fmt: skip
+    # x 0.1 when epochs, counted from 1, are beyond 250 and 80; neighbours beyond 150.
+    rates = [
+        [learning_rate(epoch - 1, one.training.epochs, 1.0, one.schedule) for epoch in (at, at + 1)]
+        for one, at in ((before, 250), (after, 80))
+    ]
+    assert rates == [[1.0, 0.1]] * 2
+    assert before.objective.model_dump()["mining_epoch"] == 150
+
+    crossed = load_plan("crossclr:ntu60-xsub")
+    runs = expand(crossed, choose_seeds(crossed), (), Path("out"))
+    assert {run.before.name for run in runs if run.before} == {"seed0-pretraining"}
+    assert crossed.cost.startswith("1 run of 300 epochs before, 3 runs of 100 epochs")
+    assert preset_weights("crossclr", tuple(crossed.runs)) == (1.0, 1.0, 1.0)
 
 
 def test_streams_differ_where_they_did_in_the_published_runs() -> None:
@@ -174,6 +237,10 @@ def test_streams_differ_where_they_did_in_the_published_runs() -> None:
         ({"reported": [{"of": "joint", "percent": [], "by": "x"}]}, "reported.0.percent: "),
         ({"stream_options": {"bnoe": {"seed": 1}}}, "stream_options: unknown stream 'bnoe'"),
         ({"options": {"stream": "bone"}}, "option 'stream' is set by runs"),
+        ({"before": {"recipe": "x", "options": {"seed": 1}}}, "before: option 'seed' is set by"),
+        ({"before": {"recipe": "x", "stream": "bne"}}, "unknown stream 'bne'"),
+        ({"before": {"recipe": "x"}, "options": {"start.run": "y"}}, "option 'start.run' is set"),
+        ({"before": {}}, "before.recipe: is missing"),
         ({"ensembles": {"both": {"streams": ["joint", "bone"], "preset": "infogcn",
                                  "weighed_as": ["joint"]}}},
          "both: weighed_as needs a name for each of its streams"),
@@ -306,6 +373,105 @@ def test_what_is_no_run_is_in_the_way(plan: Plan, tmp_path: Path) -> None:
             look_at(run, force=True)
 
 
+# What is trained before
+
+
+@pytest.fixture
+def staged(plan: Plan, tmp_path: Path, tiny_recipe: TinyRecipe) -> Plan:
+    """The plan, with a pre-training of one epoch before each of its runs."""
+    crop = [{"name": "crop_resize", "length": 6, "proportion": [0.5, 1.0]}]
+    values = tiny_recipe(
+        transforms={"query": crop, "key": crop}, data={"split": "subjects"},
+        objective={"name": "skeletonclr", "queue": 5}, training={"epochs": 1},
+    )  # fmt: skip
+    (tmp_path / "first.yaml").write_text(yaml.safe_dump(values))
+    two = PLAN | {"before": {"recipe": "first.yaml"}, "options": {"start.learns": "head"}}
+    (tmp_path / "staged.yaml").write_text(yaml.safe_dump(two, sort_keys=False))
+    return load_plan(str(tmp_path / "staged.yaml"))
+
+
+def test_runs_begin_from_what_is_trained_before(staged: Plan, tmp_path: Path) -> None:
+    runs = runs_of(staged, tmp_path / "out")
+    assert [run.name for run in all_stages(runs)][:4] == [
+        "joint-seed1-pretraining", "joint-seed1", "bone-seed1-pretraining", "bone-seed1",
+    ]  # fmt: skip
+    for run in runs:
+        assert run.before is not None
+        assert run.recipe.start.run == str(tmp_path / "out" / f"{run.name}-pretraining")
+        assert ("start.run", run.recipe.start.run) in run.options, "as the run is started"
+        assert (run.before.recipe.stream, run.before.recipe.seed) == (run.stream, run.seed)
+    assert deviations(staged, runs) == ([], []), "where a run begins is no departure"
+
+    shared = staged.before.model_copy(update={"stream": "joint"})  # type: ignore[union-attr]
+    once = runs_of(staged.model_copy(update={"before": shared}), tmp_path)
+    assert [run.name for run in all_stages(once)][:3] == [
+        "seed1-pretraining", "joint-seed1", "bone-seed1",
+    ]  # fmt: skip
+    assert once[1].before is not None
+    assert once[1].before.recipe.stream == "joint"
+
+
+def test_options_reach_the_stage_that_they_are_meant_for(staged: Plan, tmp_path: Path) -> None:
+    overrides = (
+        ("backbone.width", "8"), ("training.precision", "fp32"), ("optim.lr", "0.3"),
+        ("before.optim.lr", "0.4"), ("training.epochs", "4"), ("data.label_share", "0.5"),
+        ("before.objective.queue", "7"),
+    )  # fmt: skip
+    (run, *_) = runs = runs_of(staged, tmp_path, *overrides)
+    assert run.before is not None
+    stages = (run.before.recipe, run.recipe)
+    assert [one.backbone.width for one in stages] == [8, 8]  # type: ignore[attr-defined]
+    assert [one.training.precision for one in stages] == ["fp32", "fp32"]
+    assert [one.optim.lr for one in stages] == [0.4, 0.3]
+    assert [one.training.epochs for one in stages] == [1, 4]
+    assert [one.data.label_share for one in stages] == [None, 0.5]
+    assert [text.split()[0] for text in deviations(staged, runs)[0]] == [
+        "before.backbone.width", "before.objective.queue", "before.optim.lr",
+        "before.training.precision", "data.label_share", "backbone.width", "optim.lr",
+        "training.epochs", "training.precision",
+    ]  # fmt: skip
+
+
+def test_options_that_no_stage_takes(plan: Plan, staged: Plan, tmp_path: Path) -> None:
+    for chosen, option, message in (
+        (plan, ("before.optim.lr", "1"), "--before.optim.lr: plan 'tiny:test' trains nothing"),
+        (staged, ("start.run", "x"), "--start.run is set by the plan"),
+        (staged, ("before.seed", "1"), "--seed is set by the plan"),
+        (staged, ("before.optim.lrr", "1"), "what is trained before: --optim.lrr: there is no"),
+    ):
+        with pytest.raises(RecipeError, match=message):
+            runs_of(chosen, tmp_path, option)
+
+
+def test_a_run_is_known_by_the_weights_that_it_began_from(
+    staged: Plan, tmp_path: Path, make_store: MakeStore
+) -> None:
+    store, out = make_store(), tmp_path / "out"
+    run = runs_of(staged, out)[0]
+    assert run.before is not None
+    train(run.before, store)
+    assert [look_at(one) for one in (run.before, run)] == [State.FINISHED, State.NEW]
+    train(run, store)
+    assert look_at(run) is State.FINISHED
+
+    out.rename(tmp_path / "moved")
+    moved = runs_of(staged, tmp_path / "moved")[0]
+    assert look_at(moved) is State.FINISHED, "wherever they lie"
+    assert moved.before is not None
+
+    last = load_checkpoint(moved.before.folder.last)
+    other = {name: tensor + 1 for name, tensor in last.tensors.items()}
+    save_checkpoint(moved.before.folder.last, replace(last, tensors=other))
+    message = "joint-seed1' began from other weights than those of 'joint-seed1-pretraining';"
+    with pytest.raises(RecipeError, match=message):
+        look_at(moved)
+    assert look_at(moved, force=True) is State.BROKEN
+    moved.before.folder.path.rename(tmp_path / "elsewhere")
+    with pytest.raises(RecipeError, match="which is not there any more; choose another --out"):
+        look_at(moved)
+    assert look_at(moved, force=True) is State.BROKEN
+
+
 # Scores and what is made of them
 
 
@@ -432,6 +598,13 @@ def test_the_page_has_both_epochs_seeds_figures_and_verdicts(plan: Plan) -> None
     assert "Trained on a thing, 3 at a time: 2 h 01 min by the clock in one call" in plain
     assert "chosen on the test clips themselves, which flatters" in plain
     assert "**" not in text, "nothing departs from the plan"
+
+    first = BeforeResult(run="joint-seed1-pretraining", epochs=9, seconds=200.0, versions={})
+    staged = plan.model_copy(update={"before": Before(recipe="x", options={"seed": 3})})
+    joint = made_up(plan).runs[0].model_copy(update={"before": first})
+    text = " ".join(page(staged, made_up(plan, runs=(joint,))).split())
+    assert "| 1 min 40 s after joint-seed1-pretraining, 9 epochs, 3 min 20 s |" in text
+    assert "on the encoder of `x --seed 3`, which is trained before, for every" in text
 
 
 def test_the_page_tells_what_a_plan_sets() -> None:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(side_by_side, "POLL_SECONDS", 0.01)
 
 
-def job(name: str, code: str, **further: Path) -> Job:
+def job(name: str, code: str, **further: Any) -> Job:
     return Job(name, (sys.executable, "-S", "-c", code), {"MARK": name}, **further)
 
 
@@ -60,6 +61,25 @@ def test_when_stopped_those_at_work_may_save_and_no_other_starts() -> None:
     ended = run_side_by_side(jobs, at_once=2, stopped=lambda: len(ready) == 2, look=look)
     assert sorted(child.job.name for child in ended) == ["a", "b"]
     assert all((child.code, child.lines) == (143, ["here", "saved"]) for child in ended)
+
+
+def test_what_waits_for_another_begins_after_it_and_never_after_a_failure() -> None:
+    began: list[str] = []
+
+    def look(running: Sequence[Child], ended: Sequence[Child]) -> None:
+        began.extend(c.job.name for c in (*ended, *running) if c.job.name not in began)
+        finished = {child.job.name for child in ended if child.code == 0}
+        assert all(child.job.after in (None, *finished) for child in (*running, *ended))
+
+    well, badly = "import time; time.sleep(0.1)", "raise SystemExit(3)"
+    jobs = [
+        job("after one", well, after="one"), job("one", well), job("bad", badly),
+        job("after bad", well, after="bad"), job("after that", well, after="after bad"),
+        job("two", well), job("after none", well, after="none"),
+    ]  # fmt: skip
+    ended = run_side_by_side(jobs, at_once=2, stopped=lambda: False, look=look)
+    assert sorted(began[:2]) == ["bad", "one"]
+    assert sorted(child.job.name for child in ended) == ["after one", "bad", "one", "two"]
 
 
 def test_nothing_is_left_at_work_when_the_parent_fails() -> None:

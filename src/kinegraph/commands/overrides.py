@@ -30,9 +30,10 @@ def split_overrides(
 ) -> tuple[list[str], list[tuple[str, str]]]:
     """Divide words into those of the verb itself and the recipe's keys with their values.
 
-    An option belongs to the recipe if its part before the first dot is one of the recipe's keys
-    and no field of the verb. A key of yes or no may stand alone, which means yes; a key that takes
-    a list may have several numbers, and everything else has one value.
+    An option belongs to the recipe if its part before the first dot is one of the recipe's keys and
+    no field of the verb; one of the model's ``stages`` may stand in front of it. A key of yes or no
+    may stand alone, which means yes; a key that takes a list may have several numbers, and
+    everything else has one value.
 
     Raises:
         UsageError: A key has no value.
@@ -44,39 +45,51 @@ def split_overrides(
     while rest:
         word = rest.pop(0)
         option, sign, value = word.partition("=")
-        path = option.removeprefix("--").replace("-", "_")
+        stage, path = _divide_stage(option.removeprefix("--").replace("-", "_"), model)
         if not option.startswith("--") or path.split(".")[0] not in keys:
             own.append(word)
         elif sign:
-            overrides.append((path, value))
+            overrides.append((stage + path, value))
         else:
-            overrides.append((path, _take_value(path, rest)))
+            overrides.append((stage + path, _take_value(path, rest, option)))
     return own, overrides
 
 
-def _take_value(path: str, rest: list[str]) -> str:
+def _divide_stage(path: str, model: type[BaseModel]) -> tuple[str, str]:
+    """Return the stage that a key is meant for, with its dot, and the key."""
+    stage, _, key = path.partition(".")
+    return (f"{stage}.", key) if stage in stages_of(model) else ("", path)
+
+
+def stages_of(model: type[BaseModel]) -> tuple[str, ...]:
+    """Return what may stand in front of a key, for a verb that trains by several recipes."""
+    found: tuple[str, ...] = getattr(model, "stages", ())
+    return found
+
+
+def _take_value(path: str, rest: list[str], option: str) -> str:
     """Take the value of a key from the words that follow it, as YAML."""
     wanted = annotations_at(recipe_class(), path.split("."))
     following = rest[0] if rest and not rest[0].startswith("--") else None
     if accepts(wanted, bool) and following not in FLAGS:
         return "true"
     if following is None:
-        raise UsageError(f"--{path} needs a value")
+        raise UsageError(f"{option} needs a value")
     values = [rest.pop(0)]
     while accepts(wanted, tuple) and rest and NUMBER.fullmatch(rest[0]):
         values.append(rest.pop(0))
     return values[0] if len(values) == 1 else f"[{', '.join(values)}]"
 
 
-def override_keys() -> list[str]:
-    """Return the keys of every recipe, dotted, for hints."""
+def override_keys(model: type[BaseModel]) -> list[str]:
+    """Return the keys of every recipe, dotted, for hints; then those of the verb's stages."""
     schema = recipe_class()
     keys = []
     for name in schema.model_fields:
         parts = annotations_at(schema, (name,))
         inner = {key for part in parts for key in getattr(part, "model_fields", {})}
         keys += [f"{name}.{key}" for key in sorted(inner)] or [name]
-    return keys
+    return keys + [f"{stage}.{key}" for stage in stages_of(model) for key in keys]
 
 
 def show_recipe_help(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import orjson
 import tyro
@@ -33,9 +33,14 @@ class Arguments(BaseModel):
     folder in --out; finished ones are skipped and interrupted ones are gone on with, so the same
     command may be stopped and started again. Keys of the recipe are options, as for `kinegraph
     train`; what departs from the plan is named in the result.
+
+    Where a plan trains something before its runs, as AimCLR does, a key that begins with before.
+    (--before.optim.lr 0.05) is for that stage alone. Keys of backbone, data and quirks are for both
+    stages, the others for the runs that begin from it.
     """
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    stages: ClassVar[tuple[str, ...]] = ("before",)
 
     plan: Annotated[str | None, tyro.conf.Positional] = None
     """A plan, SYSTEM:DATASET such as ctrgcn:nw-ucla, or a YAML file of your own."""
@@ -56,7 +61,7 @@ class Arguments(BaseModel):
     """These seeds for every stream instead of the plan's."""
 
     epochs: Annotated[int | None, Field(ge=1)] = None
-    """Other number of epochs than the recipe's, for a trial."""
+    """Other number of epochs than the recipe's, for a trial; of every stage."""
 
     dry_run: bool = False
     """Say what the plan takes and what would be trained, and stop."""
@@ -84,11 +89,11 @@ def run(arguments: Arguments) -> int:
     """
     if arguments.plan is None:
         return _list(as_json=arguments.as_json)
-    from kinegraph.reproduction.runs import choose_seeds, expand
+    from kinegraph.reproduction.stages import choose_seeds, expand
 
     plan = load_plan(arguments.plan)
     seeds = choose_seeds(plan, arguments.streams, arguments.seeds)
-    overrides, store = _split_overrides(arguments)
+    overrides, store = _split_overrides(arguments, stages=plan.before is not None)
     at_once = _at_once(arguments.side_by_side)
     out = arguments.out or Path("runs") / f"reproduce-{plan.name.replace(':', '-')}"
     runs = expand(plan, seeds, overrides, out)
@@ -98,12 +103,14 @@ def run(arguments: Arguments) -> int:
         return _show_plan(plan, runs, force=arguments.force, as_json=arguments.as_json)
     if not store:
         raise RecipeError(
-            f"no recordings are named: give --data.store STORE, made by: {plan.prepare}"
+            f"no recordings are named: give --data.store STORE, made by: {plan.prepare_line}"
         )
     return _reproduce(plan, runs, Path(store), at_once, arguments)
 
 
-def _split_overrides(arguments: Arguments) -> tuple[list[tuple[str, str]], str | None]:
+def _split_overrides(
+    arguments: Arguments, *, stages: bool
+) -> tuple[list[tuple[str, str]], str | None]:
     """Return the keys of the recipe that were set, and the store, which is no part of a recipe."""
     overrides = [item for item in arguments.overrides if item[0] != "data.store"]
     store = dict(arguments.overrides).get("data.store")
@@ -111,6 +118,8 @@ def _split_overrides(arguments: Arguments) -> tuple[list[tuple[str, str]], str |
         if "training.epochs" in dict(overrides):
             raise RecipeError("--epochs and --training.epochs are the same; give one of them")
         overrides.append(("training.epochs", str(arguments.epochs)))
+        if stages and "before.training.epochs" not in dict(overrides):
+            overrides.append(("before.training.epochs", str(arguments.epochs)))
     return overrides, store
 
 
@@ -123,7 +132,7 @@ def _check_store(plan: Plan, recipe: Recipe, store: str | None) -> None:
         SplitError: The split does not work on it.
     """
     if not store:
-        remark(f"recordings: none named yet; give --data.store STORE, made by: {plan.prepare}")
+        remark(f"recordings: none named yet; give --data.store STORE, made by: {plan.prepare_line}")
         return
     from kinegraph.training.setup import open_data
 
@@ -155,19 +164,27 @@ def _list(*, as_json: bool) -> int:
 
 def _show_plan(plan: Plan, runs: Sequence[PlannedRun], *, force: bool, as_json: bool) -> int:
     """Print what a plan takes, every run, and how far it is."""
-    from kinegraph.reproduction.runs import deviations, look_at
+    from kinegraph.reproduction.runs import look_at
+    from kinegraph.reproduction.stages import all_stages, deviations
 
     changed, lacking = deviations(plan, runs)
-    states = [look_at(run, force=force) for run in runs]
+    stages = all_stages(runs)
+    states = [look_at(run, force=force) for run in stages]
     if as_json:
         found = [
-            {"run": str(run.folder.path), "stream": run.stream, "seed": run.seed, "state": state}
-            for run, state in zip(runs, states, strict=True)
+            {
+                "run": str(run.folder.path),
+                "stream": run.stream,
+                "seed": run.seed,
+                "before": run not in runs,
+                "state": state,
+            }
+            for run, state in zip(stages, states, strict=True)
         ]
         say(_json({"plan": plan.name, "changed": changed, "lacking": lacking, "runs": found}))
         return 0
     say("\n".join(plan_lines(plan)))
-    for run, state in zip(runs, states, strict=True):
+    for run, state in zip(stages, states, strict=True):
         say(f"{run.folder.path}: {state}")
     for kind, words in (("changed", changed), ("left out", lacking)):
         if words:
@@ -187,6 +204,7 @@ def _reproduce(
     from kinegraph.reproduction.packing import Place, train_missing
     from kinegraph.reproduction.runs import State, look_at
     from kinegraph.reproduction.sessions import Clock
+    from kinegraph.reproduction.stages import all_stages
     from kinegraph.training.guards import Interrupted
     from kinegraph.training.run_folder import RunFolder
     from kinegraph.training.setup import choose_device, open_data
@@ -196,8 +214,11 @@ def _reproduce(
     out = runs[0].folder.path.parent
     _make(out)
     with RunFolder(out).lock():
-        states = [(one, look_at(one, recordings=recordings, force=arguments.force)) for one in runs]
-        left = sum(state is not State.FINISHED for _, state in states)
+        states = [
+            (one, look_at(one, recordings=recordings, force=arguments.force))
+            for one in all_stages(runs)
+        ]
+        left = sum(state is not State.FINISHED for one, state in states if one in runs)
         at_once = at_once or machine.at_once(left, device, plan.device_gib)
         place = Place(out, store, str(device), at_once)
         where = f"; {at_once} at a time on {machine.describe(device)}" if left else ""
@@ -211,7 +232,8 @@ def _reproduce(
         result = _score(plan, runs, place)
         _tell(plan, result, out, as_json=arguments.as_json)
     if failed:
-        raise TrainingError(_failure([(one.job.name, one.last_words()) for one in failed], runs))
+        words = [(one.job.name, one.last_words()) for one in failed]
+        raise TrainingError(_failure(words, all_stages(runs)))
     return 0
 
 

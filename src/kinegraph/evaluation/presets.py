@@ -48,6 +48,7 @@ PRESETS: dict[str, Preset] = {
     "frhead:nw-ucla": _four((0.6, 0.6, 0.4, 0.4), "FR-Head, NW-UCLA"),
     "lst": _four((0.8, 0.8, 0.2, 0.2), "LST"),
     "aimclr": Preset(THREE_STREAMS, (0.6, 0.6, 0.4), "AimCLR"),
+    "crossclr": Preset(THREE_STREAMS, (1.0, 1.0, 1.0), "CrosSCLR"),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from kinegraph.reproduction.plan import Figure, Plan
@@ -13,7 +14,8 @@ def plan_line(plan: Plan) -> str:
     count = sum(map(len, plan.runs.values()))
     figure = headline(plan)
     published = f"published {figure}" if figure else "none published"
-    return f"{plan.name:<21} {count:>2} runs  {published:<15} {plan.title}: {plan.summary}"
+    runs = "run " if count == 1 else "runs"
+    return f"{plan.name:<22} {count:>2} {runs}  {published:<15} {plan.title}: {plan.summary}"
 
 
 def headline(plan: Plan) -> str:
@@ -29,6 +31,7 @@ def plan_lines(plan: Plan) -> list[str]:
         "source": plan.source,
         "needs": plan.recordings,
         "made by": plan.prepare,
+        "before": before_words(plan),
         "recipe": f"{plan.recipe} {as_typed(plan.options)}".rstrip(),
         **{f"- {stream}": as_typed(options) for stream, options in plan.stream_options.items()},
         "runs": ", ".join(f"{stream} x {len(seeds)}" for stream, seeds in plan.runs.items()),
@@ -38,7 +41,21 @@ def plan_lines(plan: Plan) -> list[str]:
         "targets": ", ".join(f"{of} {percent:g}" for of, percent in plan.targets.items()),
     }
     width = max(map(len, facts)) + 2
-    return [f"{name:<{width}}{value}" for name, value in facts.items() if value]
+    return [
+        f"{label:<{width}}{line}"
+        for name, value in facts.items()
+        for label, line in zip_longest([name], value.splitlines(), fillvalue="")
+        if value
+    ]
+
+
+def before_words(plan: Plan) -> str:
+    """Return what is trained before the runs of a plan, and how often; or nothing."""
+    if plan.before is None:
+        return ""
+    recipe = f"{plan.before.recipe} {as_typed(plan.before.options)}".rstrip()
+    often = "for every stream" if plan.before.stream is None else "once for all streams"
+    return f"{recipe}, {often}"
 
 
 def as_typed(options: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ Each run is ``kinegraph train`` in a process of its own; what it says is kept in
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,11 +43,13 @@ def train_missing(
 ) -> list[Child]:
     """Train every run that is not finished; return the processes that failed.
 
+    A run begins when that before it is finished; if that one fails, it is not trained.
+
     Raises:
         Interrupted: A signal came. All runs have been saved, and the same call goes on.
     """
     missing = {run.name: run for run, state in runs if state is not State.FINISHED}
-    jobs = [_job(run, state, place) for run, state in runs if run.name in missing]
+    jobs = [_job(run, state, place, missing) for run, state in runs if run.name in missing]
     if not jobs:
         return []
     told: set[str] = set()
@@ -70,7 +72,8 @@ def train_missing(
     return [child for child in ended if child.code != 0]
 
 
-def _job(run: PlannedRun, state: State, place: Place) -> Job:
+def _job(run: PlannedRun, state: State, place: Place, missing: Container[str]) -> Job:
+    """Return the process of a run; what is missing is trained in this call, too."""
     words = [sys.executable, "-m", "kinegraph", "train"]
     if state is State.INTERRUPTED:
         words += ["--resume", str(run.folder.path)]
@@ -80,7 +83,8 @@ def _job(run: PlannedRun, state: State, place: Place) -> Job:
         words += ["--force"] if state is State.BROKEN else []
     words += [f"--data.store={place.store}", "--device", place.device, *_plugins()]
     log = place.out / "logs" / f"{run.name}.txt"
-    return Job(run.name, tuple(words), threads_for(place.at_once), log)
+    after = run.before.name if run.before is not None and run.before.name in missing else None
+    return Job(run.name, tuple(words), threads_for(place.at_once), log, after=after)
 
 
 def _plugins() -> list[str]:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from kinegraph.reproduction.listing import as_typed
+from kinegraph.reproduction.listing import as_typed, before_words
 from kinegraph.reproduction.plan import Figure, Plan
 from kinegraph.reproduction.result import (
     Accuracy,
     Result,
+    RunResult,
     Session,
     planned_seeds,
     spread,
@@ -109,9 +110,13 @@ def page(plan: Plan, result: Result, picture: str = "") -> str:
 def _recipe(plan: Plan) -> str:
     """Return the recipe with the options that the plan sets, for all runs and for streams."""
     told = f"`{plan.recipe} {as_typed(plan.options)}".rstrip() + "`"
-    return told + "".join(
+    told += "".join(
         f", {stream} with `{as_typed(options)}`" for stream, options in plan.stream_options.items()
     )
+    if plan.before is None:
+        return told
+    recipe, _, often = before_words(plan).rpartition(", ")
+    return f"{told}, on the encoder of `{recipe}`, which is trained before, {often}"
 
 
 def _legend(plan: Plan, result: Result) -> str:
@@ -155,7 +160,7 @@ def _runs(result: Result) -> str:
         body.append((
             f"{run.stream}, seed {run.seed}", _percent(run.last.top1),
             *(_best(run.best, chosen) for _ in _selected(result)),
-            _percent(run.last.top5), duration(run.seconds),
+            _percent(run.last.top5), _training(run),
         ))  # fmt: skip
     for one in result.ensembles:
         body.append((
@@ -163,6 +168,14 @@ def _runs(result: Result) -> str:
             *(_best(one.best) for _ in _selected(result)), _percent(one.last.top5), "",
         ))  # fmt: skip
     return _table(head, body)
+
+
+def _training(run: RunResult) -> str:
+    """Return how long a run was trained, and what came before it."""
+    if run.before is None:
+        return duration(run.seconds)
+    before = f"{run.before.run}, {run.before.epochs} epochs, {duration(run.before.seconds)}"
+    return f"{duration(run.seconds)} after {before}"
 
 
 def _best(found: Accuracy | None, where: str = "") -> str:

@@ -42,6 +42,18 @@ class EnsemblePlan(Config):
         return self.weighed_as or self.streams
 
 
+class Before(Config):
+    """Runs that are trained first: the plan's own begin from their encoders."""
+
+    recipe: str
+    """Their recipe; stream and seed are set as for the plan's own runs."""
+    options: Options = Field(default_factory=dict)
+    """Keys of that recipe that the plan sets."""
+    stream: str | None = None
+    """One run of this stream for all streams of a seed, as it has an encoder for each; default: a
+    run for every stream."""
+
+
 class Figure(Config):
     """An accuracy that somebody else reached."""
 
@@ -76,10 +88,12 @@ class Plan(Config):
     """Keys of the recipe that the plan sets for every run, such as ``data.split: xview``."""
     stream_options: dict[str, Options] = Field(default_factory=dict)
     """Stream -> further keys for its runs alone."""
+    before: Before | None = None
+    """What is trained first."""
     recordings: str
     """What has to be at hand."""
     prepare: str
-    """The command that makes STORE from it."""
+    """The command that makes STORE from it, or several, each on a line."""
     cost: str
     """What the runs take."""
     device_gib: Annotated[float, Field(gt=0)]
@@ -117,8 +131,14 @@ class Plan(Config):
         for stream in self.stream_options:
             if stream not in self.runs:
                 raise ValueError(f"stream_options: {unknown('stream', stream, self.runs)}")
+        own = {"stream", "seed"}
+        if self.before is not None:
+            check_stream(self.before.stream or "joint")
+            if taken := own & self.before.options.keys():
+                raise ValueError(f"before: option '{min(taken)}' is set by runs")
+            own |= {"start.run"}
         for options in (self.options, *self.stream_options.values()):
-            if taken := {"stream", "seed"} & options.keys():
+            if taken := own & options.keys():
                 raise ValueError(f"option '{min(taken)}' is set by runs")
 
     def _ensembles_fit(self) -> None:
@@ -134,6 +154,11 @@ class Plan(Config):
     def subjects(self) -> tuple[str, ...]:
         """Everything that gets a figure: streams, then ensembles."""
         return (*self.runs, *self.ensembles)
+
+    @property
+    def prepare_line(self) -> str:
+        """The commands of `prepare` in one line."""
+        return " && ".join(self.prepare.splitlines())
 
     def options_of(self, stream: str) -> Options:
         """The keys of the recipe that the plan sets for the runs of a stream."""
@@ -152,10 +177,17 @@ def read_plan(file: Path) -> Plan:
         why = getattr(error, "strerror", None) or error
         raise RecipeError(f"plan '{file}' cannot be read: {why}") from error
     plan = parse_plan(text, where=f"plan '{file}'")
-    beside = file.parent / plan.recipe
-    if beside.suffix in (".yaml", ".yml") and beside.is_file():
-        return plan.model_copy(update={"recipe": str(beside)})  # a file is named from the plan's
-    return plan
+    update: dict[str, Any] = {"recipe": _beside(file, plan.recipe)}
+    if plan.before is not None:
+        recipe = _beside(file, plan.before.recipe)
+        update["before"] = plan.before.model_copy(update={"recipe": recipe})
+    return plan.model_copy(update=update)
+
+
+def _beside(file: Path, recipe: str) -> str:
+    """Return a recipe as it can be read: a file is named from that of the plan."""
+    beside = file.parent / recipe
+    return str(beside) if beside.suffix in (".yaml", ".yml") and beside.is_file() else recipe
 
 
 def parse_plan(text: str, *, where: str) -> Plan:

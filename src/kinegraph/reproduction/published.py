@@ -50,6 +50,16 @@ def _ntu(number: int, split: str, train: int, test: int) -> DataSet:
     )
 
 
+def _pku_mmd(part: int) -> DataSet:
+    return DataSet(
+        f"PKU-MMD {'I' * part}, xsub",
+        f"the skeletons and labels of PKU-MMD part {'I' * part} (on request), unpacked",
+        f"pku-mmd PKU_FOLDER --part {part}",
+        "xsub",
+        None,
+    )
+
+
 DATA_SETS = {
     "ntu60-xsub": _ntu(60, "xsub", 40_091, 16_487),
     "ntu60-xview": _ntu(60, "xview", 37_646, 18_932),
@@ -62,6 +72,8 @@ DATA_SETS = {
         "view3",
         1_020,
     ),
+    "pku-mmd-1": _pku_mmd(1),
+    "pku-mmd-2": _pku_mmd(2),
     "kinetics": DataSet(
         "Kinetics-skeleton",
         "Kinetics-skeleton (kinetics-skeleton.zip)",
@@ -127,15 +139,15 @@ def _values(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     values = dict(given)
     data_set = name.partition(":")[2]
     data = DATA_SETS[data_set]
-    system, cleaning = values.pop("system"), values.pop("cleaning", "")
-    cleaned = f" --cleaning {cleaning}" if cleaning and data_set.startswith("ntu") else ""
+    system, made_for = values.pop("system"), values.pop("made_for", "a GPU")
     values["name"] = name
     values["title"] = f"{values['title']} on {data.words}"
     values["recordings"] = data.recordings
-    values["prepare"] = f"kinegraph data import {data.source}{cleaned} --out STORE"
-    recipe = read_recipe(values["recipe"])
-    if data.split != recipe["data"].get("split"):
-        values["options"] = {"data.split": data.split} | values.get("options", {})
+    cleaning, form = values.pop("cleaning", ""), values.pop("form", "")
+    values["prepare"] = _prepare(data, cleaning if data_set.startswith("ntu") else "", form)
+    if values.get("before") is not None:
+        values["before"] = _with_split(values["before"], data)
+    values = _with_split(values, data)
     for ensemble in values.get("ensembles", {}):
         members = {"preset": f"{system}:{data_set}"} | values["ensembles"][ensemble]
         values["ensembles"] = values["ensembles"] | {ensemble: members}
@@ -146,19 +158,61 @@ def _values(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
             {"of": of, "percent": found if isinstance(found, list) else [found], "by": by}
             for of, found in figures
         ]
-    values["cost"] = _cost(values, recipe["training"], data)
+    values["cost"] = f"{_cost(values, data)}; made for {made_for}"
     return values
 
 
-def _cost(values: Mapping[str, Any], training: Mapping[str, Any], data: DataSet) -> str:
+def _prepare(data: DataSet, cleaning: str, form: str) -> str:
+    """Return the commands that make STORE, by way of files of an original program if need be."""
+    cleaned = f" --cleaning {cleaning}" if cleaning else ""
+    imported = f"kinegraph data import {data.source}{cleaned} --out"
+    if not form:
+        return f"{imported} STORE"
+    files = f"FILES/{data.split}"  # a folder called like a split tells it
+    lines = (
+        f"{imported} WHOLE",
+        f"kinegraph data export WHOLE --format {form} --split {data.split} --out {files}",
+        f"kinegraph data import {form} {files} --out STORE",
+    )
+    return "\n".join(lines)
+
+
+def _with_split(values: dict[str, Any], data: DataSet) -> dict[str, Any]:
+    """Set the split of a stage where that of its recipe is another."""
+    if data.split == read_recipe(values["recipe"])["data"].get("split"):
+        return values
+    return values | {"options": {"data.split": data.split} | values.get("options", {})}
+
+
+def _cost(values: Mapping[str, Any], data: DataSet) -> str:
     """Say how many runs of how many epochs a plan has, and how many clips they are shown."""
+    training = read_recipe(values["recipe"])["training"]
     epochs: list[int] = []
     for stream, seeds in values["runs"].items():
         set_here = values.get("options", {}) | values.get("stream_options", {}).get(stream, {})
         epochs += [set_here.get("training.epochs", training["epochs"])] * len(seeds)
-    found = " or ".join(map(str, sorted(set(epochs))))
-    told = f"{len(epochs)} runs of {found} epochs"
+    first = _epochs_before(values)
+    told = f"{_runs(first)} before, " if first else ""
+    told += _runs(epochs)
     if data.clips is not None:
         clips = data.clips * training.get("repeat", 1)
-        told += f" of {clips:,} clips, {clips * sum(epochs) / 1e6:.1f} million clips in all"
-    return f"{told}; made for a GPU"
+        shown = clips * (sum(first) + sum(epochs)) / 1e6
+        told += f" of {clips:,} clips, {shown:.1f} million clips in all"
+    return told
+
+
+def _epochs_before(values: Mapping[str, Any]) -> list[int]:
+    """Return the epochs of every run that is trained before others."""
+    before = values.get("before")
+    if before is None:
+        return []
+    training = read_recipe(before["recipe"])["training"]
+    epochs: int = before.get("options", {}).get("training.epochs", training["epochs"])
+    seeds = values["runs"].values()
+    count = sum(map(len, seeds)) if before.get("stream") is None else max(map(len, seeds))
+    return [epochs] * count
+
+
+def _runs(epochs: list[int]) -> str:
+    many = "run" if len(epochs) == 1 else "runs"
+    return f"{len(epochs)} {many} of {' or '.join(map(str, sorted(set(epochs))))} epochs"

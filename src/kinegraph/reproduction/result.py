@@ -33,6 +33,19 @@ class Accuracy(Value):
     """Mean of the accuracies of the classes."""
 
 
+class BeforeResult(Value):
+    """What was trained before a run, and gave it its encoder."""
+
+    run: str
+    """Name of its folder; several runs may have begun from one."""
+    epochs: int
+    """How many epochs it was trained."""
+    seconds: float
+    """Time spent in training batches, summed over its epochs."""
+    versions: dict[str, str]
+    """As of a run."""
+
+
 class RunResult(Value):
     """One finished run."""
 
@@ -52,6 +65,8 @@ class RunResult(Value):
     """Time spent in training batches, summed over its epochs."""
     versions: dict[str, str]
     """Of kinegraph, torch and what else its last checkpoint was written with."""
+    before: BeforeResult | None = None
+    """What was trained before it, if the plan has such a stage."""
 
 
 class EnsembleResult(Value):

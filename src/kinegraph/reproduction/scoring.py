@@ -14,8 +14,16 @@ from kinegraph.evaluation.presets import preset_weights
 from kinegraph.evaluation.scores import Scores, load_scores, save_scores
 from kinegraph.evaluation.testing import save_test, score_run
 from kinegraph.reproduction.plan import EnsemblePlan, Plan
-from kinegraph.reproduction.result import Accuracy, EnsembleResult, Result, RunResult, Session
-from kinegraph.reproduction.runs import PlannedRun, deviations
+from kinegraph.reproduction.result import (
+    Accuracy,
+    BeforeResult,
+    EnsembleResult,
+    Result,
+    RunResult,
+    Session,
+)
+from kinegraph.reproduction.runs import PlannedRun
+from kinegraph.reproduction.stages import deviations
 from kinegraph.training.checkpoint import load_checkpoint
 from kinegraph.training.run_folder import RunFolder
 
@@ -97,9 +105,25 @@ def collect(
     )
 
 
+def _seconds(folder: RunFolder) -> float:
+    """Return the time spent in the training batches of a run."""
+    return round(math.fsum(float(row.get("seconds", 0.0)) for row in folder.read_metrics()), 3)
+
+
+def _before(run: PlannedRun | None) -> BeforeResult | None:
+    if run is None:
+        return None
+    last = load_checkpoint(run.folder.last)
+    return BeforeResult(
+        run=run.name,
+        epochs=last.epoch,
+        seconds=_seconds(run.folder),
+        versions=dict(last.versions),
+    )
+
+
 def _run_result(one: ScoredRun) -> RunResult:
     folder = one.run.folder
-    seconds = [float(row.get("seconds", 0.0)) for row in folder.read_metrics()]
     last = load_checkpoint(folder.last)
     return RunResult(
         stream=one.run.stream,
@@ -108,8 +132,9 @@ def _run_result(one: ScoredRun) -> RunResult:
         last=accuracy(one.last),
         best=None if one.best is None else accuracy(one.best),
         best_epoch=None if one.best is None else load_checkpoint(folder.best).epoch,
-        seconds=round(math.fsum(seconds), 3),
+        seconds=_seconds(folder),
         versions=dict(last.versions),
+        before=_before(one.run.before),
     )
 
 

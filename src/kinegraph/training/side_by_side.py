@@ -11,7 +11,6 @@ import shlex
 import signal
 import subprocess
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ class Job:
         environment: Variables beside those of this process.
         log: File to which everything it says is added, or None.
         attached: Whether it speaks on the outputs of this process, and is not heard.
+        after: Name of the job that has to be done well before this one begins.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Job:
     environment: Mapping[str, str]
     log: Path | None = None
     attached: bool = False
+    after: str | None = None
 
 
 class Child:
@@ -138,6 +139,12 @@ def threads_for(at_once: int) -> dict[str, str]:
     return {"OMP_NUM_THREADS": threads}
 
 
+def _next(waiting: Sequence[Job], ended: Sequence[Child]) -> Job | None:
+    """Return the first job that need not wait, if there is one."""
+    done = {child.job.name for child in ended if child.code == 0}
+    return next((job for job in waiting if job.after is None or job.after in done), None)
+
+
 def run_side_by_side(
     jobs: Sequence[Job],
     *,
@@ -148,13 +155,14 @@ def run_side_by_side(
     """Run jobs, so many at a time, and return the ended processes in the order of their ends.
 
     Args:
-        jobs: What to run, in this order.
+        jobs: What to run, in this order, but for those that wait for another. What waits for a job
+            that failed, or for one that is not among these, is not run.
         at_once: How many at a time.
         stopped: Asked all the time; once it is true, those that run are asked to stop and no other
             is started.
         look: Called all the time with the running and the ended processes.
     """
-    waiting, running, ended = deque(jobs), [], []  # type: deque[Job], list[Child], list[Child]
+    waiting, running, ended = list(jobs), [], []  # type: list[Job], list[Child], list[Child]
     asked = False
     try:
         while waiting or running:
@@ -163,8 +171,11 @@ def run_side_by_side(
                 waiting.clear()
                 for child in running:
                     child.ask_to_stop()
-            while waiting and len(running) < at_once:
-                running.append(Child(waiting.popleft()))
+            while len(running) < at_once and (job := _next(waiting, ended)) is not None:
+                waiting.remove(job)
+                running.append(Child(job))
+            if not running:
+                break  # what waits, waits for what failed
             time.sleep(POLL_SECONDS)
             for child in [child for child in running if not child.is_running()]:
                 child.wait()
