@@ -44,7 +44,7 @@ def weights_checksum(source: Checkpoint) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted((source.group("ema") or source.group("model")).items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -93,8 +93,9 @@ class Training:
         begun = None
         if resume is None:
             begun = begin_from(objective, recipe, data.store.skeleton, world)
-        self.begun = begun and begun.words
-        self.begun_from = begun.weights if begun else resume and resume.progress.get("begun_from")
+        self.begun = begun.words if begun else None
+        before = resume.progress if resume else {}
+        self.begun_from = begun.weights if begun else before.get("begun_from")
         hold(objective, recipe.start)
         prepare(objective.to(device), world)
         self.state = RunState(recipe, objective, device)
