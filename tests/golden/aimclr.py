@@ -77,19 +77,8 @@ def build(golden: Golden, **settings: Any) -> MomentumContrast:
     for name in filled:
         if name.startswith("queue") and filled[name].ndim == 2:
             filled[name] = functional.normalize(filled[name], dim=0)
-    _let_the_last_win(filled)
     load_original(objective, family, filled)
     return objective.eval()
-
-
-def _let_the_last_win(filled: dict[str, Tensor]) -> None:
-    """Give a head that the original saves several times the numbers that it read last."""
-    for kind in ("q", "k"):
-        for ending in ("_motion", "_bone"):
-            for name in list(filled):
-                start = f"encoder_{kind}{ending}.fc.2."
-                if name.startswith(start):
-                    filled[name.replace(start, f"encoder_{kind}.fc.")] = filled[name]
 
 
 def batch_of(x: Tensor) -> Batch:
@@ -164,15 +153,18 @@ def check_encoder(golden: Golden) -> Iterator[Comparison]:
             yield Comparison(f"out_drop{ending}", dropped, EXACT)
 
 
-def _encoder_state(theirs: str, encoder: Encoder) -> dict[str, Tensor]:
-    """Return the state of an encoder with a head of one layer, by its original names."""
-    named = {
-        f"query.clips.{n}": t for n, t in encoder.backbone.state_dict(prefix="backbone.").items()
-    }
-    plain = {
+def plain_names(backbone: nn.Module) -> dict[str, Tensor]:
+    """Return the state of an encoder's network by its original names."""
+    named = {f"query.clips.{n}": t for n, t in backbone.state_dict(prefix="backbone.").items()}
+    return {
         name.removeprefix("encoder_q."): tensor
         for name, tensor in to_original("skeletonclr", named).items()
     }
+
+
+def _encoder_state(theirs: str, encoder: Encoder) -> dict[str, Tensor]:
+    """Return the state of an encoder with a head of one layer, by its original names."""
+    plain = plain_names(encoder.backbone)
     linear: Any = encoder.head[0]  # type: ignore[index]
     plain |= {"fc.weight": linear.weight, "fc.bias": linear.bias}
     return {f"{theirs}{name}": tensor for name, tensor in plain.items()}

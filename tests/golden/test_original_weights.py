@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from kinegraph.compat import load_original
-from kinegraph.compat.converting import Wishes, convert, revert
+from kinegraph.compat.contrast_files import CONTRAST
+from kinegraph.compat.converted_recipe import Wishes
+from kinegraph.compat.converting import convert, revert
 from kinegraph.compat.systems import SYSTEMS
 from kinegraph.training.checkpoint import load_checkpoint, save_checkpoint
 
@@ -67,4 +69,5 @@ def test_a_checkpoint_and_back(path: Path, tmp_path: Path) -> None:
 
 def test_every_system_has_a_golden_file() -> None:
     found = {read(item.values[0]).system for item in files()}  # type: ignore[arg-type]
+    found |= CONTRAST.keys()  # of which test_contrast_weights reads them
     assert set(SYSTEMS) - found <= {"ctrgcn-baseline", "aagcn", "tcagcn", "lst"}

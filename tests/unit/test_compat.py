@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from kinegraph.backbones import BACKBONES, build_backbone
-from kinegraph.compat.rules import OWN, RULES, UNUSED
+from kinegraph.compat.rules import CLASSIFIERS, OWN, RULES, UNUSED
 from kinegraph.compat.state_dicts import from_original, load_original, to_original
 from kinegraph.errors import CheckpointError
 from kinegraph.objectives import (
@@ -45,7 +45,7 @@ def network(family: str, classes: int = 10, layout: str = "ucla20", **options: o
     skeleton = load_layout(layout)
     backbone = "stgcn" if family == "stgcn-two-stream" else family.removeprefix("frhead-")
     backbone = "ctrgcn" if family.startswith("lst") else backbone
-    backbone = "stgcn" if family in UNLABELLED else backbone
+    backbone = "stgcn" if family in (*UNLABELLED, *CLASSIFIERS) else backbone
     config = BACKBONES[backbone].config.model_validate({"width": 8, **options})
     objective = build_objective(
         objective_of(family, classes),
@@ -160,6 +160,7 @@ def test_another_number_of_classes_or_layout_is_named(family: str) -> None:
     theirs = to_original(family, network(family).state_dict())
     heads = {"stgcn-two-stream": "origin_stream.fcn", "infogcn": "decoder"}
     heads |= dict.fromkeys(("stgcn", "stgcn-v1", "tcn"), "fcn")
+    heads |= {encoder: f"{encoder}.fc" for encoder in CLASSIFIERS}
     head = "queue" if family in UNLABELLED else f"{heads.get(family, 'fc')}.weight"
     with pytest.raises(CheckpointError, match=rf"'{head}' .* shape \(10, .* \(12, "):
         load_original(network(family, classes=12), family, theirs)

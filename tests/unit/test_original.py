@@ -11,7 +11,9 @@ from torch import Tensor
 
 from kinegraph.backbones import BACKBONES, build_backbone
 from kinegraph.compat import load_original
-from kinegraph.compat.converting import Wishes, convert, revert
+from kinegraph.compat.contrast_files import CONTRAST
+from kinegraph.compat.converted_recipe import Wishes
+from kinegraph.compat.converting import convert, revert
 from kinegraph.compat.rules import RULES
 from kinegraph.compat.state_dicts import to_original
 from kinegraph.compat.systems import GRAPHS, SYSTEMS, recognise
@@ -27,11 +29,12 @@ CLASSES = tuple(f"class {i}" for i in range(7))
 def weights(system: str, layout: str = "ucla20", **options: object) -> dict[str, Tensor]:
     """Return the narrow state dict of an original network, with random weights."""
     family = SYSTEMS[system].families[0]
-    name = "stgcn" if family.startswith("stgcn-two") else family
+    name = "stgcn" if family.startswith("stgcn-two") or system in CONTRAST else family
     config = BACKBONES[name].config.model_validate({"width": 8, **options})
     skeleton = load_layout(layout)
+    settings = {"queue": 6, "width": 5} if system in CONTRAST else {}
     objective = build_objective(
-        OBJECTIVES[SYSTEMS[system].objective].config(),
+        OBJECTIVES[SYSTEMS[system].objective].config.model_validate(settings),
         lambda: build_backbone(config, skeleton, persons=1, original=True),
         num_classes=len(CLASSES),
         skeleton=skeleton,
@@ -45,7 +48,7 @@ def weights(system: str, layout: str = "ucla20", **options: object) -> dict[str,
 def test_a_system_is_known_by_its_names(system: str) -> None:
     state = weights(system)
     carried = {f"{beginning}x": torch.zeros(1) for beginning in SYSTEMS[system].carried}
-    assert recognise(state | carried) == system
+    assert recognise(state | carried) == CONTRAST.get(system, system)
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -53,7 +56,7 @@ def test_every_wrong_system_is_told_the_right_one(system: str) -> None:
     state = weights(system)
     right = recognise(state)
     for other, table in SYSTEMS.items():
-        if right in table.families:
+        if right in table.families or right == CONTRAST.get(other):
             continue
         with pytest.raises(CheckpointError, match=f"--system {right}"):
             load_original(other, state, skeleton="ucla20", num_classes=7)
@@ -134,7 +137,9 @@ def test_rows_that_moved_from_one_subset_to_another_are_noticed() -> None:
         convert("ctrgcn", state, Wishes(classes=CLASSES))
 
 
-@pytest.mark.parametrize("system", ["ctrgcn", "infogcn", "stgcn", "tcn", "stgcn-v1"])
+@pytest.mark.parametrize(
+    "system", ["ctrgcn", "infogcn", "stgcn", "tcn", "stgcn-v1", "aimclr", "crossclr"]
+)
 def test_damaged_shapes_are_errors_of_ours(system: str) -> None:
     """Tensors of any shape under the right names: a typed error, never a crash."""
     random = np.random.default_rng(0)

@@ -15,15 +15,20 @@ from kinegraph.errors import CheckpointError, OutputError, RecipeError
 from kinegraph.files import refuse_existing
 
 if TYPE_CHECKING:
-    from kinegraph.compat.converting import Conversion, Wishes
+    from kinegraph.compat.converted_recipe import Wishes
+    from kinegraph.compat.converting import Conversion
 
-CLASS_SETS = {"ntu60": ("ntu25", 60), "ntu120": ("ntu25", 120), "nw-ucla": ("ucla20", 10)}
+CLASS_SETS = {
+    "ntu60": ("ntu25", 60), "ntu120": ("ntu25", 120), "pku-mmd": ("ntu25", 51),
+    "nw-ucla": ("ucla20", 10),
+}  # fmt: skip
 
 
 class Arguments(BaseModel):
     """Turn the weights of an original program into a checkpoint of kinegraph, or back.
 
-    `kinegraph test`, `predict` and `ensemble` take the checkpoint. --reverse is the way back.
+    `kinegraph test`, `predict` and `ensemble` take the checkpoint; of encoders that learned without
+    labels, `kinegraph probe` does. --reverse is the way back.
 
     Nothing in a file is executed. What a file carries and its test phase never uses is kept, so the
     way back gives the same file. Layout, classes, people and width are read off the weights, the
@@ -41,7 +46,8 @@ class Arguments(BaseModel):
 
     system: str | None = None
     """stgcn, stgcn-two-stream, stgcn-v1, tcn, ctrgcn, ctrgcn-baseline, aagcn, tcagcn, infogcn,
-    frhead or lst; default: what the names in the file tell."""
+    frhead, lst, aimclr, skeletonclr or crossclr; default: what the names in the file tell (aimclr
+    where it may be skeletonclr)."""
 
     reverse: bool = False
     """Write the names and shapes of the original program."""
@@ -50,17 +56,20 @@ class Arguments(BaseModel):
     """Layout of the joints, where it is not the one that the original program has."""
 
     classes: str | None = None
-    """Names of the classes: ntu60, ntu120, nw-ucla, a text file with one per line, or a store that
-    has them; ntu60 also cuts a head that was made for 120."""
+    """Names of the classes: ntu60, ntu120, pku-mmd, nw-ucla, a text file with one per line, or a
+    store that has them; ntu60 also cuts a head that was made for 120. Encoders that learned without
+    labels know none: kinegraph probe takes those of its store."""
 
     persons: Annotated[int | None, Field(ge=1, le=8)] = None
     """People of a clip, for ST-GCN, whose weights do not tell it; default: 2, on NW-UCLA 1."""
 
     stream: str | None = None
-    """Stream that was trained on, which no weights tell; default: as config.yaml says, or joint."""
+    """Stream that was trained on, which no weights tell; default: as config.yaml or the name of a
+    published file says, or joint. Of CrosSCLR's classifiers, the one to take."""
 
     split: str | None = None
-    """Split that was trained on; default: as config.yaml says, or that of the tested store."""
+    """Split that was trained on; default: as config.yaml or the name of a published file says, or
+    that of the tested store."""
 
     config: Path | None = None
     """config.yaml of the original run; default: the one beside the weights, if there is one."""
@@ -102,7 +111,7 @@ def _convert(arguments: Arguments) -> dict[str, Any]:
         find_system(arguments.system)  # a wrong name is told before a large file is read
     file = find_weights(arguments.checkpoint)
     config = _config(arguments, file)
-    wishes, assumed = _wishes(arguments, config)
+    wishes, assumed = _wishes(arguments, config, file)
     wishes = replace(wishes, epoch=epoch_of(file) or 1)
     done = convert(arguments.system, read_weights(file), wishes)
     save_checkpoint(arguments.out, done.checkpoint)
@@ -147,15 +156,18 @@ def _config(arguments: Arguments, file: Path) -> Path | None:
     return arguments.config or (beside if beside.is_file() else None)
 
 
-def _wishes(arguments: Arguments, config: Path | None) -> tuple[Wishes, list[str]]:
-    """Return what the options and the settings say, and what had to be assumed."""
-    from kinegraph.compat.converting import Wishes
-    from kinegraph.compat.original_settings import Settings, read_settings
+def _wishes(arguments: Arguments, config: Path | None, file: Path) -> tuple[Wishes, list[str]]:
+    """Return what the options, the settings or the file's name say, and what had to be assumed."""
+    from kinegraph.compat.converted_recipe import Wishes
+    from kinegraph.compat.original_settings import read_settings, settings_in_name
     from kinegraph.transforms import check_stream
 
-    told = read_settings(config) if config else Settings()
+    told = read_settings(config) if config else settings_in_name(file.stem)
     stream = arguments.stream or told.stream
     assumed = [] if stream else ["stream joint (no weights tell it; say --stream if it is another)"]
+    if not config and told.stream:
+        named = (told.stream, told.split, told.classes)
+        assumed = [f"stream {named[0]}, split {named[1]}, classes of {named[2]} (the file's name)"]
     wishes = Wishes(
         layout=arguments.layout or told.layout,
         classes=_classes(arguments.classes or told.classes),
@@ -168,7 +180,7 @@ def _wishes(arguments: Arguments, config: Path | None) -> tuple[Wishes, list[str
 
 def _classes(named: str | None) -> tuple[str, ...] | None:
     """Return the names of the classes that --classes stands for."""
-    from kinegraph.compat.converting import class_names
+    from kinegraph.compat.converted_recipe import class_names
     from kinegraph.data.store import open_store
 
     if named is None:
@@ -198,12 +210,15 @@ def _facts(done: Conversion, file: Path, config: Path | None, assumed: list[str]
         "file": str(file),
         "config": str(config) if config else None,
         "system": checkpoint.progress["original"]["system"],
+        "objective": checkpoint.recipe.objective.name,  # type: ignore[attr-defined]
         "layout": checkpoint.skeleton.name,
         "persons": checkpoint.persons,
-        "classes": len(checkpoint.class_names),
+        "classes": 0 if done.unlabelled else len(checkpoint.class_names),
         "stream": checkpoint.recipe.stream,
+        "streams": list(done.streams) or [checkpoint.recipe.stream],
         "split": checkpoint.recipe.data.split,
-        "assumed": assumed,
+        "assumed": [] if done.streams else assumed,
+        "remarks": list(done.remarks),
         "used": list(done.used),
         "left_over": list(done.carried),
         "missing": list(done.missing),
@@ -218,12 +233,12 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     if "layout" in facts:
         people = "1 person" if facts["persons"] == 1 else f"{facts['persons']} people"
         split = f", split {facts['split']}" if facts["split"] else ""
-        lines.append(
-            f"layout {facts['layout']}, {people}, {facts['classes']} classes, stream"
-            f" {facts['stream']}{split}"
-        )
+        classes = f"{facts['classes']} classes" if facts["classes"] else "no classes learned"
+        streams = ", ".join(facts["streams"])
+        lines.append(f"layout {facts['layout']}, {people}, {classes}, stream {streams}{split}")
         lines += [f"settings: {facts['config']}"] if facts["config"] else []
         lines += [f"assumed: {text}" for text in facts["assumed"]]
+        lines += facts["remarks"]
     lines.append(f"used: {len(facts['used'])} tensors")
     for key, meaning in (
         ("missing", "missing, begun anew"),

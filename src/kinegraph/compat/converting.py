@@ -14,18 +14,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kinegraph.compat.contrast_files import is_pretrained, remarks_on
+from kinegraph.compat.converted_recipe import Wishes, class_count, class_names, make_recipe
 from kinegraph.compat.original import Taken, cut_head, fill_objective, take_apart
-from kinegraph.compat.rules import RULES
+from kinegraph.compat.rules import CLASSIFIERS, RULES
 from kinegraph.compat.state_dicts import StateDict, present_names, to_original
 from kinegraph.compat.systems import (
     GRAPHS,
-    SYSTEMS,
     choose_skeleton,
     find_system,
     persons_of,
 )
 from kinegraph.errors import CheckpointError
-from kinegraph.recipe import Recipe, parse_recipe
+from kinegraph.recipe import Recipe
 from kinegraph.registry import Config
 from kinegraph.skeleton import Skeleton
 from kinegraph.training.checkpoint import Checkpoint, make_objective
@@ -35,27 +36,6 @@ CUT = "cut"  # likewise, rows of a head
 RECORD = "original"  # key of what the checkpoint says of the file it comes from
 NEVER_SAVED = "language.texts."  # the text encoder, which no original file has
 PRIOR_SEED = 1  # of what the original never saved; the one that its program starts from
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What the user says of a file; None: what the file tells, or the original's default.
-
-    Attributes:
-        layout: Name of the layout of the joints.
-        classes: Names of the classes in label order.
-        persons: M.
-        stream: Stream that was trained on.
-        split: Split of the recordings that was trained on.
-        epoch: Epochs that were trained.
-    """
-
-    layout: str | None = None
-    classes: tuple[str, ...] | None = None
-    persons: int | None = None
-    stream: str = "joint"
-    split: str | None = None
-    epoch: int = 1
 
 
 @dataclass(frozen=True)
@@ -69,6 +49,7 @@ class Conversion:
         missing: What the file lacks and starts anew, by our names.
         cut: Rows of the head that no class of the checkpoint has.
         not_finite: Original names of used tensors that hold NaN or infinity.
+        remarks: What the user should know besides.
     """
 
     checkpoint: Checkpoint
@@ -77,31 +58,47 @@ class Conversion:
     missing: tuple[str, ...]
     cut: int
     not_finite: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def unlabelled(self) -> bool:
+        """Whether it has learned without labels and knows no classes."""
+        return is_pretrained(self.checkpoint.progress[RECORD]["family"])
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The streams that the network makes itself, if it does."""
+        return getattr(self.checkpoint.recipe.objective, "streams", ())
 
 
 def convert(system: str | None, state: Mapping[str, Tensor], wishes: Wishes) -> Conversion:
     """Turn an original state dict into a checkpoint that `kinegraph test` and the others take.
 
+    Encoders that learned without labels become one that `kinegraph probe` takes.
+
     Raises:
         CheckpointError: The file does not fit the system or the wishes, or they leave open what
             it does not tell.
     """
-    taken = take_apart(system, state)
+    taken = take_apart(system, state, stream=wishes.stream)
     skeleton, persons = choose_skeleton(taken.facts, wishes.layout)
     persons = persons_of(taken.facts, skeleton, wishes.persons)
     _check_input(taken, skeleton, persons, wishes)
-    classes = wishes.classes or class_names(skeleton.name, taken.facts.classes)
+    family = taken.facts.family
+    classes = wishes.classes or class_names(skeleton.name, class_count(taken, skeleton))
     ours, cut = cut_head(taken, len(classes))
     recipe = make_recipe(taken, skeleton, persons, wishes)
     with torch.random.fork_rng():
         torch.manual_seed(PRIOR_SEED)
         objective = make_objective(recipe, skeleton, len(classes), persons=persons)
-    fill_objective(objective, taken.facts.family, ours)
+    fill_objective(objective, family, ours)
     own = {n: t for n, t in objective.state_dict().items() if n not in ours}
+    if is_pretrained(family):  # what it lacks for training, training begins anew
+        own = {n: t for n, t in own.items() if not n.startswith(objective.training_only)}
     tensors = {f"model/{name}": tensor for name, tensor in {**ours, **own}.items()}
     tensors |= {f"{CUT}/{name}": tensor for name, tensor in cut.items()}
     tensors |= {f"{CARRIED}/{name}": taken.theirs[name] for name in kept_apart(taken)}
-    record = {"system": taken.system, "names": list(taken.names)}
+    record = {"system": taken.system, "family": family, "names": list(taken.names)}
     checkpoint = Checkpoint(
         recipe=recipe,
         skeleton=skeleton,
@@ -117,8 +114,9 @@ def convert(system: str | None, state: Mapping[str, Tensor], wishes: Wishes) -> 
         used=used,
         carried=taken.carried,
         missing=(*taken.counters, *own),
-        cut=taken.facts.classes - len(classes),
+        cut=max(0, taken.facts.classes - len(classes)),
         not_finite=tuple(name for name in used if not taken.theirs[name].isfinite().all()),
+        remarks=tuple(remarks_on(family, system is not None, taken.ours, taken.theirs)),
     )
 
 
@@ -139,12 +137,14 @@ def revert(checkpoint: Checkpoint) -> StateDict:
         return to_original(_family_of(checkpoint.recipe), known)
     try:
         system, names = find_system(record["system"]), list(record["names"])
+        name = _name(checkpoint.recipe.backbone)
+        family = record.get("family", name if name in system.families else system.families[0])
+        if family not in system.families:
+            raise KeyError(family)
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"the checkpoint's note of its origin is damaged: {error!r}") from (
             error
         )
-    name = _name(checkpoint.recipe.backbone)
-    family = name if name in system.families else system.families[0]
     ours = checkpoint.group("model")
     for part, rows in checkpoint.group(CUT).items():
         ours[part] = torch.cat((ours[part], rows))
@@ -173,64 +173,14 @@ def _same(left: Tensor, right: Tensor) -> bool:
     return same and torch.equal(left.nan_to_num(), right.nan_to_num())
 
 
-def class_names(layout: str, count: int) -> tuple[str, ...]:
-    """Return the names of the classes of a data set that the originals were trained on.
-
-    Raises:
-        CheckpointError: None of them has so many classes.
-    """
-    from kinegraph.data.formats.nw_ucla import CLASSES
-    from kinegraph.data.formats.processed import ntu_class_names
-
-    if layout in ("ntu25", "ntu_edge") and count in (60, 120):
-        return tuple(ntu_class_names()[:count])
-    if layout == "ucla20" and count == len(CLASSES):
-        return tuple(CLASSES.values())
-    raise CheckpointError(
-        f"the head has {count} classes on layout '{layout}', whose names the file does not tell:"
-        " give --classes FILE (one name per line), a store that has them, ntu60, ntu120 or nw-ucla"
-    )
-
-
-def make_recipe(taken: Taken, skeleton: Skeleton, persons: int, wishes: Wishes) -> Recipe:
-    """Return the recipe by which a converted checkpoint is tested, as the original tests it."""
-    return parse_recipe(
-        {
-            "summary": f"weights of {taken.system}",
-            "stream": wishes.stream,
-            "quirks": "original",
-            "data": {"layout": skeleton.name, "persons": persons, "split": wishes.split},
-            "transforms": {"test": _test_transforms(taken.facts.family, skeleton)},
-            "backbone": dict(taken.facts.backbone),
-            "objective": {"name": SYSTEMS[taken.system].objective},
-            "training": {"epochs": wishes.epoch},
-        },
-        where="recipe of the converted weights",
-    )
-
-
-def _test_transforms(family: str, skeleton: Skeleton) -> list[dict[str, Any]]:
-    """Return what the test phase of an original program does to a clip.
-
-    Source: the programs' own settings for NTU RGB+D, NW-UCLA and Kinetics-skeleton.
-    """
-    if family in ("stgcn", "stgcn-two-stream", "stgcn-v1", "tcn"):
-        return [{"name": "window", "length": 300}]
-    if skeleton.name == "ucla20":
-        return [
-            {"name": "centre", "joint": 1},
-            {"name": "min_max"},
-            {"name": "pick_frames", "length": 52},
-        ]
-    centre: dict[str, Any] = {"name": "centre"}
-    if skeleton.name == "ntu25":
-        centre["joint"] = 1
-    return [centre, {"name": "crop_resize", "length": 64, "proportion": 0.95}]
-
-
 def _check_input(taken: Taken, skeleton: Skeleton, persons: int, wishes: Wishes) -> None:
     if wishes.persons and persons != wishes.persons:
         raise CheckpointError(f"the file is made for {persons} people, not {wishes.persons}")
+    if taken.facts.objective.get("streams") and wishes.stream != "joint":
+        raise CheckpointError(
+            "the file has encoders of all its streams, which they make of joints: leave out"
+            f" --stream {wishes.stream}"
+        )
     channels = skeleton.coordinates.channels
     if taken.facts.channels != channels:
         raise CheckpointError(
@@ -242,17 +192,25 @@ def _check_input(taken: Taken, skeleton: Skeleton, persons: int, wishes: Wishes)
 def _family_of(recipe: Recipe) -> str:
     """Return whose rules the network of a recipe follows, a key of `rules.RULES`."""
     name, objective = _name(recipe.backbone), _name(recipe.objective)
+    values = recipe.objective.model_dump()
+    encoder = name == "stgcn" and getattr(recipe.backbone, "last_width", None) is not None
     families = {
-        "classify": name,
+        "classify": next(iter(CLASSIFIERS)) if encoder else name,
         "two-stream": f"{name}-two-stream",
         "bottleneck": "infogcn" if name == "infogcn" else "",
         "refine": f"frhead-{name}",
         "language": "lst" if name == "ctrgcn" else "",
+        **dict.fromkeys(("skeletonclr", "aimclr"), objective if name == "stgcn" else ""),
+        "crossclr": f"crossclr-{len(values.get('streams', ()))}" if name == "stgcn" else "",
     }
     family = families.get(objective, "")
     if family not in RULES or (name, objective) == ("infogcn", "classify"):
         raise CheckpointError(
             f"no original program has the network '{name}' with the objective '{objective}'"
+        )
+    if objective == "crossclr" and not recipe.original:
+        raise CheckpointError(
+            "heads of crossclr are those of the original program only with quirks: original"
         )
     _, option, value = GRAPHS.get(name, ("", "name", name))
     if getattr(recipe.backbone, option) != value:

@@ -14,15 +14,16 @@ from torch import Tensor, nn
 
 from kinegraph.backbones import BACKBONES, build_backbone
 from kinegraph.compat import state_dicts
+from kinegraph.compat.contrast_files import begun_anew, carried_by, is_pretrained
+from kinegraph.compat.facts import Facts, read_facts
 from kinegraph.compat.rules import UNUSED
 from kinegraph.compat.state_dicts import StateDict, from_original, present_names, to_original
 from kinegraph.compat.systems import (
-    Facts,
     check_graphs,
     family_of,
     find_system,
+    objective_of,
     persons_of,
-    read_facts,
     recognise,
 )
 from kinegraph.errors import CheckpointError
@@ -56,12 +57,13 @@ class Taken:
     counters: tuple[str, ...]
 
 
-def take_apart(system: str | None, state: Mapping[str, Tensor]) -> Taken:
+def take_apart(system: str | None, state: Mapping[str, Tensor], *, stream: str = "joint") -> Taken:
     """Read a state dict of an original program.
 
     Args:
         system: Key of `systems.SYSTEMS`; None: what the names tell.
         state: Names as in the file -> tensors.
+        stream: Which of CrosSCLR's classifiers is wanted.
 
     Raises:
         CheckpointError: No such system, or names are missing, left over or another system's.
@@ -77,10 +79,11 @@ def take_apart(system: str | None, state: Mapping[str, Tensor]) -> Taken:
         raise CheckpointError(
             "the names in the file are those of no known system; name one with --system"
         )
-    family = family_of(system, theirs)
+    family = family_of(system, theirs, stream)
     today = present_names(family, theirs)
     check_graphs(family, today)
-    endings, beginnings = UNUSED.get(family, ()), find_system(system).carried
+    endings = UNUSED.get(family, ())
+    beginnings = (*find_system(system).carried, *carried_by(family))
     carried = [n for n in today if n.startswith(beginnings) or (endings and n.endswith(endings))]
     ours = from_original(family, {n: t for n, t in today.items() if n not in carried})
     back = to_original(family, ours)
@@ -101,35 +104,40 @@ def load_original(
     state_dict: Mapping[str, Tensor],
     *,
     skeleton: Skeleton | str,
-    num_classes: int,
+    num_classes: int = 0,
     persons: int | None = None,
     k: int | None = None,
     normalise: bool = True,
+    stream: str = "joint",
 ) -> nn.Module:
     """Build the network of an original state dict, ready for inference.
 
     Args:
         system: ``stgcn``, ``stgcn-two-stream``, ``stgcn-v1``, ``tcn``, ``ctrgcn``,
-            ``ctrgcn-baseline``, ``aagcn``, ``tcagcn``, ``infogcn``, ``frhead`` or ``lst``.
+            ``ctrgcn-baseline``, ``aagcn``, ``tcagcn``, ``infogcn``, ``frhead``, ``lst``,
+            ``aimclr``, ``skeletonclr`` or ``crossclr``.
         state_dict: Original names, with or without ``module.``, -> tensors.
         skeleton: Layout of the joints, or its name.
         num_classes: Number of classes. Weights for NTU RGB+D 60 with a head for 120 classes are
-            cut to the first 60, which are the ones that were trained.
+            cut to the first 60, which are the ones that were trained. Pre-trained encoders have
+            none.
         persons: M, people of a clip, where the weights do not tell it (ST-GCN).
         k: The k of InfoGCN's and LST's representation, which no file holds: the network makes it
             from joints as the original does. None: clips are that representation already.
         normalise: Whether the Temporal-Conv baseline normalises its input (``use_data_bn``).
+        stream: Which of CrosSCLR's classifiers is wanted, where the weights have several.
 
     Returns:
-        A module in eval mode; it maps (N, C, T, V, M) clips to (N, num_classes) logits. Absent
-        people count, as in the originals.
+        A module in eval mode; it maps (N, C, T, V, M) clips to (N, num_classes) logits, or, a
+        pre-trained encoder, to (N, F) features. Absent people count, as in the originals.
+        Pre-trained encoders of CrosSCLR take joints; a classifier takes clips of its stream.
 
     Raises:
         CheckpointError: Names or shapes do not fit.
         LayoutError: There is no such layout.
     """
     skeleton = load_layout(skeleton) if isinstance(skeleton, str) else skeleton
-    taken = take_apart(system, state_dict)
+    taken = take_apart(system, state_dict, stream=stream)
     people = persons_of(taken.facts, skeleton, persons)
     if not people or (persons and people != persons):
         raise CheckpointError(
@@ -140,8 +148,9 @@ def load_original(
     if taken.facts.family == "tcn":
         settings["normalise"] = normalise
     config = BACKBONES[settings["name"]].config.model_validate(settings)
+    name = objective_of(system, taken.facts.family)
     objective = build_objective(
-        OBJECTIVES[find_system(system).objective].config(),
+        OBJECTIVES[name].config.model_validate({"name": name, **taken.facts.objective}),
         lambda: build_backbone(
             config,
             skeleton,
@@ -159,11 +168,13 @@ def load_original(
 
 
 def fill_objective(objective: Objective, family: str, ours: StateDict) -> None:
-    """Load converted weights; what the original never saved stays as it is.
+    """Load converted weights; what the original never saved, or the file lacks, stays as it is.
 
     Raises:
         CheckpointError: They do not fit.
     """
+    if is_pretrained(family):
+        ours = {**begun_anew(objective.state_dict(), ours), **ours}
     state_dicts.load_original(objective, family, to_original(family, ours))
 
 
@@ -174,7 +185,7 @@ def cut_head(taken: Taken, num_classes: int) -> tuple[StateDict, StateDict]:
         CheckpointError: The head has another number of rows, and is not NTU RGB+D 120's for 60.
     """
     rows = taken.facts.classes
-    if rows == num_classes:
+    if rows == num_classes or is_pretrained(taken.facts.family):
         return dict(taken.ours), {}
     if (rows, num_classes) != (NTU_120, NTU_60):
         raise CheckpointError(
@@ -189,7 +200,7 @@ def cut_head(taken: Taken, num_classes: int) -> tuple[StateDict, StateDict]:
 
 
 class OriginalNetwork(nn.Module):
-    """An objective with original weights; calling it gives logits.
+    """An objective with original weights; calling it gives logits, or features without classes.
 
     Args:
         objective: With the weights.
@@ -203,11 +214,11 @@ class OriginalNetwork(nn.Module):
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, T, V, M) clips -> (N, K) logits."""
+        """(N, C, T, V, M) clips -> (N, K) logits or (N, F) features."""
         operator: Any = self.operator
         if operator is not None:
             x = torch.einsum("uv,nctvm->nctum", operator.to(x.dtype), x)
-        return self.objective.logits(x)
+        return self.objective.logits(x) if self.objective.classifies else self.objective.embed(x)
 
 
 def _operator(skeleton: Skeleton, k: int | None) -> Tensor | None:

@@ -1,10 +1,11 @@
-"""What the ``config.yaml`` of an original program says of the weights beside it.
+"""What the ``config.yaml`` of an original program says of the weights beside it, and their names.
 
 The programs write one into every run folder. It is read as plain YAML and nothing in it is run.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,11 @@ SPLITS = {
     "ucla": "view3",
 }  # fmt: skip
 # Likewise -> the names of the classes.
-CLASS_SETS = {"ntu120": "ntu120", "ntu60": "ntu60"}
+CLASS_SETS = {"ntu120": "ntu120", "ntu60": "ntu60", "pku": "pku-mmd"}
+# What AimCLR and its kin call a stream -> our name.
+STREAMS = {"joint": "joint", "motion": "joint-motion", "bone": "bone"}
+# The published weights of AimCLR: data set, protocol and stream.
+PUBLISHED = re.compile(r"(ntu60|ntu120|pku)(?:p1)?_?(xsub|xview|xset|cs)_(joint|motion|bone)")
 DATA_CASES = {"CS": "xsub", "CV": "xview", "CSub": "xsub", "CSet": "xset"}
 
 
@@ -82,6 +87,19 @@ def read_settings(path: Path) -> Settings:
     )
 
 
+def settings_in_name(name: str) -> Settings:
+    """Return what the name of a published file tells, such as ``ntu60_xsub_joint``."""
+    found = PUBLISHED.fullmatch(name)
+    if found is None:
+        return Settings()
+    classes, split, stream = found.groups()
+    return Settings(
+        classes=CLASS_SETS[classes],
+        split="xsub" if split == "cs" else split,
+        stream=STREAMS[stream],
+    )
+
+
 def stream_of(*, k: int | None, bone: bool, motion: bool) -> str:
     """Return our name of an original program's stream."""
     base = f"k-mode-{k}" if k is not None else "bone" if bone else "joint"
@@ -95,6 +113,9 @@ def _stream(
     paths: str,
     where: Path,
 ) -> str | None:
+    for key in ("stream", "view"):
+        if values.get(key) in STREAMS:
+            return STREAMS[values[key]]
     k = _number(values.get("k", model.get("k")))
     if k is None and (index := _number(values.get("modal_idx"))) is not None:
         k = 8 - index

@@ -28,7 +28,8 @@ class Rule:
         join: ``same`` takes the tensor as it is, ``squeeze`` a 1x1 convolution as a matrix, and
             ``squeeze-1d`` one over time alone;
             ``rows`` and ``columns`` concatenate along axis 0 and 1, ``stack`` makes a new axis 0;
-            ``shared`` is one number that all of them have.
+            ``shared`` is one tensor that all of them have (were they to differ: the last one, which
+            is what PyTorch leaves of a module that is saved under several names).
         part: The module it belongs to; a part is there as a whole or not at all.
     """
 
@@ -308,25 +309,29 @@ def _frhead(backbone: list[Rule]) -> list[Rule]:
     return rules
 
 
-def _encoder(theirs: str, ours: str, layers: Sequence[int]) -> list[Rule]:
-    """An encoder of AimCLR's: ST-GCN, and layers of the head behind it that are its own."""
-    rules = [
+def _encoder(theirs: str, ours: str) -> list[Rule]:
+    """An encoder of AimCLR's without its head: ST-GCN. ``ours`` is empty or ends with a dot."""
+    return [
         replace(
             rule,
             theirs=tuple(f"{theirs}.{name}" for name in rule.theirs),
-            ours=f"{ours}.{rule.ours}",
+            ours=f"{ours}{rule.ours}",
             part=f"{theirs}.{rule.part}",
         )
         for rule in _stgcn()
         if rule.part != "fcn"
     ]
-    for layer in layers:
-        rules += _module(f"{theirs}.fc.{layer}", f"{ours}.head.{layer}", CONVOLUTION)
-    return rules
+
+
+def _classifier(encoder: str) -> list[Rule]:
+    """An encoder of AimCLR's with a linear head, as linear evaluation and fine-tuning save it."""
+    return [*_encoder(encoder, ""), *_module(f"{encoder}.fc", "head", CONVOLUTION)]
 
 
 # The streams of CrosSCLR -> what the original puts behind the names of their tensors.
 CROSSCLR = {"joint": "", "joint-motion": "_motion", "bone": "_bone"}
+# What these programs save of a stream after linear evaluation -> the stream.
+CLASSIFIERS = {f"encoder_q{ending}": stream for stream, ending in CROSSCLR.items()}
 
 
 def _contrast(streams: Mapping[str, str]) -> list[Rule]:
@@ -340,7 +345,11 @@ def _contrast(streams: Mapping[str, str]) -> list[Rule]:
         rules += _tensor(f"queue_ptr{ending}", f"queue.{stream}.place")
         for kind, short in (("query", "q"), ("key", "k")):
             layers = () if len(streams) > 1 and not ending else (0,) if ending else (0, 2)
-            rules += _encoder(f"encoder_{short}{ending}", f"{kind}.{stream}", layers)
+            encoder = f"encoder_{short}{ending}"
+            rules += _encoder(encoder, f"{kind}.{stream}.")
+            for layer in layers:  # of the head that are its own
+                own = f"{kind}.{stream}.head.{layer}"
+                rules += _module(f"{encoder}.fc.{layer}", own, CONVOLUTION)
     if len(streams) > 1:
         first, *others = streams.values()
         for kind, short in (("query", "q"), ("key", "k")):
@@ -363,7 +372,7 @@ def _contrast(streams: Mapping[str, str]) -> list[Rule]:
 # are for `bottleneck`, those of LST for CTR-GCN in `language` (``lst`` with features for the text
 # encoder ViT-B/32, as published), and two-stream ST-GCN is an objective itself. ``frhead-...`` are
 # FR-Head's networks in `refine`; ``skeletonclr``, ``aimclr`` and ``crossclr-...`` the objectives of
-# those names with ST-GCN.
+# those names with ST-GCN, ``encoder_q...`` one encoder of these in `classify`.
 RULES: dict[str, tuple[Rule, ...]] = {
     "stgcn": tuple(_stgcn()),
     "stgcn-two-stream": tuple(_two_stream()),
@@ -383,6 +392,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     **dict.fromkeys(("skeletonclr", "aimclr"), tuple(_contrast({"clips": ""}))),
     "crossclr-2": tuple(_contrast({s: CROSSCLR[s] for s in ("joint", "joint-motion")})),
     "crossclr-3": tuple(_contrast(CROSSCLR)),
+    **{encoder: tuple(_classifier(encoder)) for encoder in CLASSIFIERS},
 }
 
 # The backbone's name -> endings of original tensors that are carried along but never used.

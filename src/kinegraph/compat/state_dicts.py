@@ -144,13 +144,14 @@ def _absent_parts(rules: Iterable[Rule], state: Mapping[str, Tensor]) -> set[str
 
 def _join(rule: Rule, tensors: list[Tensor]) -> Tensor:
     # Parts of one tensor of ours are equal in shape: on the way back it is cut into equal parts.
-    unlike = rule.join in ("rows", "columns") and len({tensor.shape for tensor in tensors}) > 1
+    pieces = rule.join in ("rows", "columns", "shared")
+    unlike = pieces and len({tensor.shape for tensor in tensors}) > 1
     try:
         if unlike:
             raise RuntimeError("parts of different shapes")
         match rule.join:
             case "same" | "shared":
-                return tensors[0]
+                return tensors[-1]
             case "squeeze" | "squeeze-1d":
                 return tensors[0].flatten(1)  # (K, F, 1[, 1]) -> (K, F)
             case "stack":

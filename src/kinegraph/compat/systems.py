@@ -1,18 +1,16 @@
-"""The systems whose published weights are understood, and what their shapes tell.
+"""The systems whose published weights are understood, and which of them a file is of.
 
-A table of systems, and one function that reads layout, people, classes and width off the tensors
-of a file. Names are the original ones; nothing here builds a network.
+Names are the original ones; nothing here builds a network. What shapes tell is in ``facts``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass
 
-from torch import Tensor
-
-from kinegraph.compat.rules import SUBSETS
+from kinegraph.compat.contrast_files import CONTRAST, family_in
+from kinegraph.compat.facts import Facts
+from kinegraph.compat.rules import CLASSIFIERS, SUBSETS
 from kinegraph.errors import CheckpointError, unknown
 from kinegraph.skeleton import Skeleton, load_layout
 
@@ -24,7 +22,8 @@ class System:
     Attributes:
         families: Networks whose rules it follows, keys of `rules.RULES`; of several, the names in
             a file tell which.
-        objective: Our objective whose test phase is its test phase.
+        objective: Our objective whose test phase is its test phase; of pre-trained encoders, the
+            one that trained them.
         carried: Beginnings of names that only its training uses: kept, never computed with.
     """
 
@@ -45,6 +44,9 @@ SYSTEMS: dict[str, System] = {
     "infogcn": System(("infogcn",), "bottleneck"),
     "frhead": System(("ctrgcn", "ctrgcn-baseline", "aagcn", "tcagcn"), carried=("ren_",)),
     "lst": System(("ctrgcn",), carried=("linear_head.", "part_list.", "logit_scale")),
+    "aimclr": System(("aimclr", "encoder_q"), "aimclr"),
+    "skeletonclr": System(("skeletonclr", "encoder_q"), "skeletonclr"),
+    "crossclr": System(("crossclr-3", "crossclr-2", *CLASSIFIERS), "crossclr"),
 }
 
 # A piece of a name that only one system has; the first one that occurs decides.
@@ -52,6 +54,8 @@ MARKS = (
     ("ren_", "frhead"),
     ("part_list.", "lst"),
     ("origin_stream.", "stgcn-two-stream"),
+    (".encoder_q_", "crossclr"),
+    (".encoder_q.", "aimclr"),  # or skeletonclr
     ("st_gcn_networks.", "stgcn"),
     ("gcn0.", "stgcn-v1"),
     ("unit1.unit1_1.", "tcn"),
@@ -72,29 +76,6 @@ GRAPHS = {
 LAYOUTS = {25: "ntu25", 24: "ntu_edge", 20: "ucla20", 18: "openpose18"}  # by joints
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What the tensors of a file tell.
-
-    Attributes:
-        family: Key of `rules.RULES`.
-        backbone: Values of our backbone's configuration.
-        channels: C of the input.
-        joints: V, or None where only V times C times M is known.
-        persons: M, or None where the network shares its weights among people.
-        classes: Rows of the head.
-        inputs: Channels of the first layer where joints are unknown.
-    """
-
-    family: str
-    backbone: Mapping[str, Any] = field(default_factory=dict)
-    channels: int = 3
-    joints: int | None = None
-    persons: int | None = None
-    classes: int = 0
-    inputs: int = 0
-
-
 def find_system(name: str) -> System:
     """Return a system by name.
 
@@ -112,8 +93,13 @@ def recognise(names: Iterable[str]) -> str | None:
     return next((s for mark, s in MARKS if any(mark in f".{name}" for name in names)), None)
 
 
-def family_of(system: str, names: Iterable[str]) -> str:
+def family_of(system: str, names: Iterable[str], stream: str = "joint") -> str:
     """Return which of a system's networks has these names.
+
+    Args:
+        system: Key of `SYSTEMS`.
+        names: Plain original names.
+        stream: Which of several networks in one file is wanted.
 
     Raises:
         CheckpointError: None of them; the message says whose names they are.
@@ -121,7 +107,9 @@ def family_of(system: str, names: Iterable[str]) -> str:
     families = find_system(system).families
     names = list(names)
     found = recognise(name for name in names if not name.startswith(SYSTEMS[system].carried))
-    if found in families:
+    if found and found == CONTRAST.get(system):
+        return family_in(system, names, stream)
+    if found in families and system not in CONTRAST:
         return str(found)
     hint = recognise(names)
     whose = f"its names are those of '{hint}': --system {hint}" if hint else "its names are no"
@@ -143,25 +131,9 @@ def check_graphs(family: str, names: Iterable[str]) -> None:
         )
 
 
-def read_facts(family: str, state: Mapping[str, Tensor]) -> Facts:
-    """Read what the shapes of a file tell.
-
-    Args:
-        family: Key of `rules.RULES`.
-        state: Original names, without ``module.``, -> tensors.
-
-    Raises:
-        CheckpointError: A tensor that tells it is missing or has too few axes.
-    """
-    look = _Shapes(family, state)
-    readers: dict[str, Callable[[_Shapes], Facts]] = {
-        "stgcn": _stgcn,
-        "stgcn-two-stream": _stgcn,
-        "stgcn-v1": _stgcn_v1,
-        "tcn": _tcn,
-        "infogcn": _infogcn,
-    }
-    return readers.get(family, _ctrgcn)(look)
+def objective_of(system: str, family: str) -> str:
+    """Return the name of our objective for one of a system's networks."""
+    return "classify" if family in CLASSIFIERS else SYSTEMS[system].objective
 
 
 def choose_skeleton(facts: Facts, named: str | None = None) -> tuple[Skeleton, int]:
@@ -201,104 +173,3 @@ def persons_of(facts: Facts, skeleton: Skeleton, default: int | None = None) -> 
     if facts.joints != skeleton.joint_count:
         return 0
     return facts.persons or default or (1 if skeleton.name == "ucla20" else 2)
-
-
-class _Shapes:
-    """Asks for shapes by name."""
-
-    def __init__(self, family: str, state: Mapping[str, Tensor]) -> None:
-        self.family, self.state = family, state
-
-    def __call__(self, name: str, axis: int = 0) -> int:
-        if name not in self.state:
-            raise CheckpointError(f"a {self.family} state dict lacks '{name}'")
-        shape = self.state[name].shape
-        if axis >= len(shape) or not all(shape):
-            raise CheckpointError(
-                f"'{name}' of a {self.family} state dict has shape {tuple(shape)}, which is none"
-                " that this network has"
-            )
-        return int(shape[axis])
-
-    def has(self, name: str) -> bool:
-        return name in self.state
-
-    def people(self, per_person: int) -> int:
-        """How many people the first normalisation is for."""
-        persons, rest = divmod(self("data_bn.weight"), per_person)
-        if rest or not persons:
-            raise CheckpointError(
-                f"'data_bn.weight' of a {self.family} state dict has {self('data_bn.weight')}"
-                f" entries, which is no multiple of {per_person}, those of one person"
-            )
-        return persons
-
-
-def _stgcn(look: _Shapes) -> Facts:
-    start = "origin_stream." if look.family == "stgcn-two-stream" else ""
-    subsets, joints = look(f"{start}A"), look(f"{start}A", 1)
-    backbone: dict[str, Any] = {
-        "name": "stgcn",
-        "width": look(f"{start}st_gcn_networks.0.tcn.2.weight"),
-        "edge_importance": look.has(f"{start}edge_importance.0"),
-        # The file brings its graph; what it is called matters for the number of subsets alone.
-        "strategy": "uniform" if subsets == 1 else "spatial" if subsets % 2 else "distance",
-        "max_hop": max(1, (subsets - 1) // 2 if subsets % 2 else subsets - 1),
-    }
-    return Facts(
-        look.family,
-        backbone,
-        channels=max(1, look(f"{start}data_bn.weight") // joints),
-        joints=joints,
-        classes=look(f"{start}fcn.weight"),
-    )
-
-
-def _stgcn_v1(look: _Shapes) -> Facts:
-    joints, channels = look("gcn0.mask", 1), look("gcn0.conv_list.0.weight", 1)
-    return Facts(
-        look.family,
-        {"name": "stgcn-v1", "width": look("gcn0.conv_list.0.weight")},
-        channels,
-        joints,
-        look.people(joints * channels),
-        look("fcn.weight"),
-    )
-
-
-def _tcn(look: _Shapes) -> Facts:
-    return Facts(
-        look.family,
-        {"name": "tcn", "width": look("conv0.weight")},
-        classes=look("fcn.weight"),
-        inputs=look("conv0.weight", 1),
-    )
-
-
-def _infogcn(look: _Shapes) -> Facts:
-    joints, width = look("pos_embedding", 1), look("pos_embedding", 2)
-    return Facts(
-        look.family,
-        {"name": "infogcn", "width": width, "heads": look("l1.agcn.shared_topology")},
-        look("to_joint_embedding.weight", 1),
-        joints,
-        look.people(joints * width),
-        look("decoder.weight"),
-    )
-
-
-def _ctrgcn(look: _Shapes) -> Facts:
-    joints = look("l1.gcn1.PA", 1)
-    refined = look.family in ("ctrgcn", "tcagcn")
-    channels = look(f"l1.gcn1.{'convs.0.conv1' if refined else 'conv_d.0'}.weight", 1)
-    backbone: dict[str, Any] = {"name": look.family, "width": look("l1.gcn1.bn.weight")}
-    if look.family == "aagcn":
-        backbone["attention"] = look.has("l1.gcn1.conv_sa.weight")
-    return Facts(
-        look.family,
-        backbone,
-        channels,
-        joints,
-        look.people(joints * channels),
-        look("fc.weight"),
-    )
