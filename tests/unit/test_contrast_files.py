@@ -104,8 +104,8 @@ def test_what_shapes_tell(system: str) -> None:
     assert done.unlabelled
     assert not any("no queue" in text for text in done.remarks)
     names = {view: [t["name"] for t in steps] for view, steps in found["transforms"].items()}
-    assert names["test"] == ["crop_resize"]
-    assert names["query"] == names["key"] == ["crop_resize", "mirror_crop", "shear"]
+    assert names["test"] == ["window"]
+    assert names["query"] == names["key"] == ["window", "mirror_crop", "shear"]
     assert ("extreme" in names) == (system == "aimclr")
 
 

@@ -136,11 +136,9 @@ def remarks_on(family: str, named: bool, ours: Collection[str], theirs: Iterable
 def transforms_of(family: str) -> dict[str, list[dict[str, Any]]]:
     """Return what the programs do to the views of a clip in training, and to a clip in tests.
 
-    Clips of 50 frames stay as they are when they are read; others are stretched to 50.
-
     Source: the published settings of AimCLR and CrosSCLR.
     """
-    read = [{"name": "crop_resize", "length": FRAMES, "proportion": 1.0}]
+    read: list[dict[str, Any]] = [{"name": "window", "length": FRAMES}]
     if not is_pretrained(family):
         return {"test": read}
     normal = [*read, {"name": "mirror_crop", "ratio": 6}, {"name": "shear", "amplitude": 0.5}]
