@@ -12,7 +12,7 @@ from kinegraph.console import say
 
 
 class Arguments(BaseModel):
-    """Translate a command line of InfoGCN, FR-Head, LST, CTR-GCN or ST-GCN.
+    """Translate a command line of InfoGCN, FR-Head, LST, CTR-GCN, ST-GCN, AimCLR or CrosSCLR.
 
     Prints what to type here, and remarks after a # sign. Nothing is run. Quote the line.
     """
@@ -23,7 +23,8 @@ class Arguments(BaseModel):
     """The command line in quotes, such as "python main.py --config ..."."""
 
     program: str | None = None
-    """infogcn, frhead, lst, ctrgcn, stgcn or aimclr, where the line does not tell."""
+    """infogcn, frhead, lst, ctrgcn, stgcn or aimclr (CrosSCLR, too), where the line does not
+    tell."""
 
     as_json: Annotated[bool, tyro.conf.arg(name="json")] = False
     """Print JSON."""

@@ -81,6 +81,18 @@ OWN_KEYS = {
         "use_p_map": "objective.weigh_by_probability",
     },
     "lst": {"loss_alpha": "objective.weight"},
+    "aimclr": {
+        "mining_epoch": "objective.mining_epoch",
+        "cross_epoch": "objective.cross_epoch",
+        "topk": "objective.top_k",
+        "context": "objective.context",
+    },
+}
+# What the first word of AimCLR's and CrosSCLR's commands trains -> our objective.
+PRETRAINING = {
+    "pretrain_aimclr": "aimclr",
+    "pretrain_skeletonclr": "skeletonclr",
+    "pretrain_crossclr": "crossclr",
 }
 LISTS = ("schedule.steps", "objective.level_weights")
 
@@ -89,6 +101,8 @@ NEEDLESS = {
     "num_worker": "recordings lie in memory, there are no worker processes",
     "num_class": "the store tells the number of classes",
     "save_score": "scores are always saved",
+    "save_result": "scores are always saved",
+    "ignore_weights": "heads, keys and queues are left out, the encoder is taken over",
     "save_epoch": "the last and the selected epoch are always saved",
     "save_interval": "the last and the selected epoch are always saved",
     "save_model": "the last and the selected epoch are always saved",
@@ -109,6 +123,7 @@ HANDLED = (
     "joint_motion_dir", "bone_motion_dir", "position_ckpts", "motion_ckpts", "alpha", "data_path",
     "help",
 )  # fmt: skip
+OWN_HANDLED = {"aimclr": ("stream", "view")}
 SHORT = {"-c": "config", "-h": "help", "-w": "work_dir"}
 
 # --model, its last part -> our backbone.

@@ -18,6 +18,7 @@ from kinegraph.compat.original_flags import (
     HANDLED,
     KEYS,
     NEEDLESS,
+    OWN_HANDLED,
     OWN_KEYS,
     SHORT,
     Data,
@@ -26,6 +27,7 @@ from kinegraph.compat.original_settings import Settings, read_settings, stream_o
 from kinegraph.errors import RecipeError, nearest, unknown
 
 UNKNOWN = "unknown"  # a line that could be of several programs
+CONTRAST_WORDS = ("pretrain", "linear_evaluation", "finetune", "semi")  # AimCLR and its kin
 BLANK = "\x00"  # stands for a blank inside a placeholder
 
 
@@ -81,7 +83,7 @@ def take_apart(text: str) -> Line:
 
 def program_of(line: Line, text: str) -> str:
     """Return which program a line is of, by what only it has."""
-    if line.words and line.words[0].startswith(("pretrain", "linear_evaluation", "finetune")):
+    if line.words and line.words[0].startswith(CONTRAST_WORDS):
         return "aimclr"
     lower = text.lower()
     marks = (
@@ -116,7 +118,7 @@ def _options(words: Sequence[str]) -> tuple[tuple[str, ...], dict[str, tuple[str
 def refuse_unknown(line: Line, program: str) -> None:
     """Raise RecipeError, naming them, if a line has options that its program has not."""
     own = OWN_KEYS.get(program, {})
-    known = (*KEYS, *own, *NEEDLESS, *HANDLED)
+    known = (*KEYS, *own, *NEEDLESS, *HANDLED, *OWN_HANDLED.get(program, ()))
     strange = [flag for flag in line.flags if flag not in known]
     if strange:
         named = ", ".join(f"--{flag}" for flag in strange)

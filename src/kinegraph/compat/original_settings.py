@@ -48,6 +48,7 @@ class Settings:
         persons: M.
         stream: Stream that was trained on.
         split: Split of the recordings.
+        weights: Weights that the run began from.
     """
 
     layout: str | None = None
@@ -55,6 +56,7 @@ class Settings:
     persons: int | None = None
     stream: str | None = None
     split: str | None = None
+    weights: str | None = None
 
 
 def read_settings(path: Path) -> Settings:
@@ -84,6 +86,7 @@ def read_settings(path: Path) -> Settings:
         persons=_number(model.get("num_person")),
         stream=_stream(values, model, feeder, paths, where=path),
         split=DATA_CASES.get(str(values.get("datacase"))) or _piece(data, SPLITS),
+        weights=str(values["weights"]) if values.get("weights") else None,
     )
 
 

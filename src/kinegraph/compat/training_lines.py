@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from kinegraph.compat.conversion_lines import STORE, conversion, converted_file
 from kinegraph.compat.original_flags import (
     DEFAULTS,
     KEYS,
@@ -21,14 +22,15 @@ from kinegraph.compat.original_lines import Line, data_of, settings_of, stream_i
 from kinegraph.errors import RecipeError, unknown
 from kinegraph.recipe import load_recipe
 
-STORE = "STORE"  # stands for the user's store
 STREAM_FLAGS = {"k", "modal_idx", "use_vel"}
 DEFAULT_MODELS = {"infogcn": "infogcn"}  # of other programs it is CTR-GCN
 CLEANING = {"infogcn": " --cleaning aligned", "stgcn": " --cleaning stgcn"}  # of NTU's bodies
 
 
-def training_words(line: Line, program: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the words of our command, and notes.
+def training_commands(
+    line: Line, program: str
+) -> tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]:
+    """Return the words of our commands, and notes.
 
     What the line says stands in the command; what follows from its settings file or from the
     program's defaults does where the recipe has something else.
@@ -51,23 +53,27 @@ def training_words(line: Line, program: str) -> tuple[tuple[str, ...], tuple[str
     said: dict[str, str] = {}
     _model(line, program, said)
     notes += _contrast(line, program, implied, said)
-    notes += _plain_options(line, program, said)
+    notes += plain_options(line, program, said)
     for key, flags in (("stream", STREAM_FLAGS), ("data.split", {"datacase"})):
         if key in implied and flags & line.flags.keys():
             said[key] = implied[key]
     if implied.get("objective.name") == "classify":  # which has no options of the contrast
         said = {key: text for key, text in said.items() if not key.startswith("objective.")}
-    values = _departures(recipe, implied) | said
+    values = departures(recipe, implied) | said
     words = ["kinegraph", "train", recipe, "--data.store", STORE]
     # A component is named first; its values follow.
     for key in sorted(values, key=lambda key: not key.endswith(".name")):
         words += [f"--{key}", values[key]]
-    if "weights" in line.flags:
-        notes.append("--weights: kinegraph train begins anew; there is no fine-tuning yet")
-    return tuple(words + _place(line)), (_import_note(data, program), *notes)
+    before: tuple[tuple[str, ...], ...] = ()
+    if weights := line.one("weights"):
+        if not weights.endswith(".safetensors"):
+            before = (conversion(line, program, weights, data=data, stream=implied["stream"]),)
+        words += ["--start.run", converted_file(weights)]
+        notes.append("--weights: the encoder is taken over, the head begins anew")
+    return (*before, (*words, *place(line))), (_import_note(data, program), *notes)
 
 
-def _departures(recipe: str, values: Mapping[str, str]) -> dict[str, str]:
+def departures(recipe: str, values: Mapping[str, str]) -> dict[str, str]:
     """Return the values that the recipe does not have already."""
     own = load_recipe(recipe)
     return {key: text for key, text in values.items() if load_recipe(recipe, [(key, text)]) != own}
@@ -102,7 +108,7 @@ def _contrast(line: Line, program: str, implied: dict[str, str], said: dict[str,
     return [] if mode else ["without --cl-mode there is no contrast: plain classification"]
 
 
-def _plain_options(line: Line, program: str, said: dict[str, str]) -> list[str]:
+def plain_options(line: Line, program: str, said: dict[str, str]) -> list[str]:
     """Translate options that keep their value; return why others are left out."""
     keys = KEYS | OWN_KEYS.get(program, {})
     notes = []
@@ -124,10 +130,12 @@ def _plain_options(line: Line, program: str, said: dict[str, str]) -> list[str]:
 _TRUTHS = ("True", "False")
 
 
-def _place(line: Line) -> list[str]:
+def place(line: Line, ending: str = "") -> list[str]:
+    """Return where results go, a folder whose name ends so, and on which devices."""
     words = []
     if "work_dir" in line.flags:
-        words += ["--out", line.one("work_dir")]
+        folder = line.one("work_dir")
+        words += ["--out", folder.rstrip("/") + ending if ending else folder]
     if "device" in line.flags:
         words += ["--device", *line.flags["device"]]
     return words

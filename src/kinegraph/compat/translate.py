@@ -7,13 +7,13 @@ names.
 
 from __future__ import annotations
 
-import re
 import shlex
 from dataclasses import dataclass
 
+from kinegraph.compat.contrast_lines import contrast_commands
+from kinegraph.compat.conversion_lines import STORE, conversion, test_words
 from kinegraph.compat.original_flags import PROGRAMS, Data
 from kinegraph.compat.original_lines import (
-    UNKNOWN,
     Line,
     data_of,
     program_of,
@@ -23,7 +23,7 @@ from kinegraph.compat.original_lines import (
     take_apart,
 )
 from kinegraph.compat.original_settings import Settings
-from kinegraph.compat.training_lines import STORE, training_words
+from kinegraph.compat.training_lines import training_commands
 from kinegraph.errors import RecipeError, nearest, unknown
 
 RAW_SCRIPTS = ("get_raw_skes_data", "get_raw_denoised_data", "seq_transformation")
@@ -35,8 +35,7 @@ class Translation:
     """What to type here.
 
     Attributes:
-        commands: Our command lines, word by word, in the order to type them; none where there is
-            no counterpart yet.
+        commands: Our command lines, word by word, in the order to type them.
         notes: What the user should know.
         environment: ``NAME=value`` words that stand in front of each.
     """
@@ -75,7 +74,7 @@ def translate(text: str, program: str | None = None) -> Translation:
         known = ("main", "ensemble", "main_multipart_ntu", "main_multipart_ucla", *RAW_SCRIPTS)
         raise RecipeError(f"'{line.script}' is no script of theirs{nearest(line.script, known)}")
     if program == "aimclr":
-        return _self_supervised(line)
+        return Translation(*contrast_commands(line), line.environment)
     if "help" in line.flags:
         return Translation((("kinegraph", "train", "--help"),))
     refuse_unknown(line, program)
@@ -83,8 +82,7 @@ def translate(text: str, program: str | None = None) -> Translation:
         return _ensemble(line, program)
     if line.one("phase", "train") == "test":
         return _test(line, program)
-    words, notes = training_words(line, program)
-    return Translation((words,), notes, line.environment)
+    return Translation(*training_commands(line, program), line.environment)
 
 
 def _test(line: Line, program: str) -> Translation:
@@ -93,31 +91,13 @@ def _test(line: Line, program: str) -> Translation:
         raise RecipeError("--phase test needs --weights FILE")
     settings = settings_of(line)
     data = data_of(line, settings)
-    notes: list[str] = []
-    words = ["kinegraph", "convert", weights]
-    if program != UNKNOWN:
-        words += ["--system", program]
-    if data is not None:
-        stream, notes = stream_in(line, program, data, settings)
-        words += ["--stream", stream, *(["--split", data.split] if data.split else [])]
-    elif line.one("config"):
-        words += ["--config", line.one("config")]
-    if data is not None and data.name == "ntu60" and program == "frhead":
-        words += ["--classes", "ntu60"]  # whose published heads are for 120
-    elif data is not None and data.group == "kinetics":
-        words += ["--classes", STORE]  # whose names no weights tell
-    ours = re.sub(r"\.\w+$", "", weights) + ".safetensors"
-    folder = line.one("work_dir")
-    scores = f"{folder.rstrip('/')}/scores.npz" if folder else re.sub(r"\.\w+$", ".npz", ours)
-    test = ["kinegraph", "test", ours, "--data.store", STORE, "--out", scores]
-    if "test_batch_size" in line.flags:
-        test += ["--batch-size", line.one("test_batch_size")]
-    if "device" in line.flags:
-        test += ["--device", *line.flags["device"]]
-    notes.append("a run that kinegraph trained needs no conversion: kinegraph test RUN")
-    return Translation(
-        (tuple([*words, "--out", ours]), tuple(test)), tuple(notes), line.environment
+    stream, notes = stream_in(line, program, data, settings) if data is not None else ("", [])
+    commands = (
+        conversion(line, program, weights, data=data, stream=stream),
+        test_words(line, weights),
     )
+    notes.append("a run that kinegraph trained needs no conversion: kinegraph test RUN")
+    return Translation(commands, tuple(notes), line.environment)
 
 
 def _ensemble(line: Line, program: str) -> Translation:
@@ -182,12 +162,3 @@ def _reference_models() -> Translation:
             " converts a file that you have",
         ),
     )
-
-
-def _self_supervised(line: Line) -> Translation:
-    kind = line.words[0] if line.words else line.script
-    if kind.startswith("linear"):
-        near = "kinegraph probe RUN --protocol linear judges features without a schedule"
-    else:
-        near = "the method is there (--objective.name aimclr), a recipe of this run is not"
-    return Translation((), (f"no counterpart yet: '{kind}'; {near}",))

@@ -1,0 +1,59 @@
+"""Weights that a command line of an original program names, as a command that converts them.
+
+Place in the flow: whoever translates a line that tests, or that begins from weights, asks.
+"""
+
+from __future__ import annotations
+
+import re
+
+from kinegraph.compat.original_flags import Data
+from kinegraph.compat.original_lines import UNKNOWN, Line
+
+STORE = "STORE"  # stands for the user's store
+
+
+def conversion(
+    line: Line, system: str, weights: str, *, data: Data | None, stream: str
+) -> tuple[str, ...]:
+    """Return the words of ``kinegraph convert``, which makes `converted_file` of weights.
+
+    Args:
+        line: The command line.
+        system: Whose weights they are, if that is known.
+        weights: The file.
+        data: The recordings that they belong to; None: what a settings file says is read then.
+        stream: Their stream, if the recordings are known.
+    """
+    words = ["kinegraph", "convert", weights]
+    if system != UNKNOWN:
+        words += ["--system", system]
+    if data is not None:
+        words += ["--stream", stream, *(["--split", data.split] if data.split else [])]
+    elif line.one("config"):
+        words += ["--config", line.one("config")]
+    if data is not None and data.name == "ntu60" and system == "frhead":
+        words += ["--classes", "ntu60"]  # whose published heads are for 120
+    elif data is not None and data.name == "pku-mmd":
+        words += ["--classes", "pku-mmd"]  # which pre-trained files do not tell
+    elif data is not None and data.group == "kinetics":
+        words += ["--classes", STORE]  # whose names no weights tell
+    return (*words, "--out", converted_file(weights))
+
+
+def converted_file(weights: str) -> str:
+    """Return where weights are once they are converted: beside them."""
+    return re.sub(r"\.\w+$", "", weights) + ".safetensors"
+
+
+def test_words(line: Line, weights: str) -> tuple[str, ...]:
+    """Return the words of ``kinegraph test`` for converted weights, with what the line says."""
+    ours = converted_file(weights)
+    folder = line.one("work_dir")
+    scores = f"{folder.rstrip('/')}/scores.npz" if folder else re.sub(r"\.\w+$", ".npz", ours)
+    words = ["kinegraph", "test", ours, "--data.store", STORE, "--out", scores]
+    if "test_batch_size" in line.flags:
+        words += ["--batch-size", line.one("test_batch_size")]
+    if "device" in line.flags:
+        words += ["--device", *line.flags["device"]]
+    return tuple(words)
