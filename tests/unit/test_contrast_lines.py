@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from kinegraph.compat.contrast_files import transforms_of
 from kinegraph.compat.translate import translate
 from kinegraph.errors import RecipeError
-from kinegraph.recipe import Recipe, load_recipe
+from kinegraph.recipe import Recipe, load_recipe, parse_recipe
 
 NTU = "config/ntu60/{}/{}_aimclr_{}_{}.yaml"
 PRETRAIN = f"python main.py pretrain_aimclr --config {NTU.format('pretext', 'pretext', '{}', '{}')}"
@@ -41,6 +42,19 @@ def test_all_published_runs(split: str, stream: str) -> None:
     assert (linear.start.run, linear.start.learns) == ("RUN", "head")
     assert linear.optim.lr == 3
     assert pretrained.optim.lr == 0.1
+
+
+def test_converted_weights_have_the_views_of_the_recipe() -> None:
+    """Both say what is published: one must not depart from the other."""
+    for system in ("aimclr", "skeletonclr", "crossclr"):
+        recipe = load_recipe("ntu-aimclr")
+        views = {name: list(steps) for name, steps in recipe.transforms.items()}
+        found = parse_recipe({"transforms": transforms_of(system)}).transforms
+        if system != "aimclr":
+            del views["extreme"]
+        assert {name: list(steps) for name, steps in found.items()} == views
+    judged = parse_recipe({"transforms": transforms_of("encoder_q")}).transforms
+    assert judged["test"] == load_recipe("ntu-aimclr-linear").transforms["test"]
 
 
 def test_pku_mmd() -> None:
