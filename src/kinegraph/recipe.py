@@ -19,6 +19,7 @@ from pydantic import (
     ValidationError,
     create_model,
     field_validator,
+    model_validator,
 )
 
 from kinegraph.backbones import BACKBONES, CTRGCNConfig
@@ -123,12 +124,24 @@ class EvaluationConfig(Config):
     batch_size: int = Field(64, ge=1)
     """Clips in a batch; changes no result."""
     every: int = Field(5, ge=1)
-    """Epochs between evaluations while training."""
+    """Epochs between evaluations while training. A classifier whose best epoch counts is
+    evaluated after every epoch."""
     selection: Literal["last", "validation", "test"] = "last"
     """Which epoch counts: the last; the best on training subjects set aside; or the best on the
-    test clips, as the original programs did."""
+    test clips, as the original programs did. Without labels, the best is that of k-NN."""
+    patience: int | None = Field(None, ge=1)
+    """Evaluations without a better one after which training ends (selection: validation, test)."""
     validation_fraction: float = Field(0.2, gt=0, lt=1)
     """Share of the training subjects that is set aside (selection: validation)."""
+
+    @model_validator(mode="after")
+    def _patience_waits_for_something(self) -> EvaluationConfig:
+        if self.patience is not None and self.selection == "last":
+            raise ValueError(
+                f"patience {self.patience} waits for a better epoch, but with selection last none"
+                " is compared with another: set selection to validation (or test)"
+            )
+        return self
 
 
 class StartConfig(Config):

@@ -354,8 +354,3 @@ def test_its_speed_is_measured_by_features(
         work = work_of(bench)
         assert work["training"].flops > 3 * work["inference"].flops > 0
         bench.step()
-
-
-def test_no_epoch_is_chosen_without_accuracy(train: Train) -> None:
-    with pytest.raises(RecipeError, match="objective skeletonclr learns without labels: choose"):
-        train(**unlabelled("skeletonclr"), evaluation={"selection": "test"})

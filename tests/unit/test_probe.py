@@ -18,17 +18,8 @@ from kinegraph.data.store import open_store
 from kinegraph.data.store_writer import create_store
 from kinegraph.errors import ScoreError
 from kinegraph.evaluation.baselines import raw_coordinates
-from kinegraph.evaluation.probe import (
-    ENCODER,
-    RANDOM,
-    RAW,
-    Described,
-    doubts,
-    linear,
-    nearest_clips,
-    probe_run,
-    retrieval,
-)
+from kinegraph.evaluation.judges import Described, nearest_clips
+from kinegraph.evaluation.probe import ENCODER, RANDOM, RAW, doubts, linear, probe_run, retrieval
 from kinegraph.evaluation.testing import open_run
 
 

@@ -101,7 +101,8 @@ def run(arguments: Arguments) -> int:
 
 def _judge(arguments: Arguments) -> tuple[Judge, dict[str, float]]:
     """Return the judge of the protocol, and its settings by name."""
-    from kinegraph.evaluation.probe import NEIGHBOURS, STRENGTH, linear, nearest_clips, retrieval
+    from kinegraph.evaluation.judges import NEIGHBOURS, nearest_clips
+    from kinegraph.evaluation.probe import STRENGTH, linear, retrieval
 
     if arguments.protocol == "knn":
         neighbours = arguments.neighbours or NEIGHBOURS

@@ -8,7 +8,7 @@ number alone says little, as an untrained network and plain coordinates go a lon
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,46 +18,26 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
-from torch import Tensor
 
 from kinegraph.console import remark
 from kinegraph.errors import ScoreError
 from kinegraph.evaluation.baselines import raw_coordinates
+from kinegraph.evaluation.judges import Described, ranked
 from kinegraph.evaluation.scoring import score_clips
 from kinegraph.evaluation.testing import Opened, open_run
-from kinegraph.nn.persons import Rows
 from kinegraph.objectives.base import Objective
 from kinegraph.training.checkpoint import Checkpoint, make_objective
 from kinegraph.training.execution import scoring_type
 from kinegraph.training.setup import choose_device
 
 ENCODER, RANDOM, RAW = "encoder", "random encoder", "raw coordinates"
-NEIGHBOURS = 1
 STRENGTH = 1e-3  # of the linear judge's penalty, against a mean over clips
 ITERATIONS = 2000
 CLEAR = 0.01  # what an encoder has to be above the other two to be worth something
-QUERIES = 256  # test clips compared with all training clips at a time
 MEANING = {
     RANDOM: "training has taught it nothing that this judge can see",
     RAW: "it says no more about the classes than the coordinates that it is made of",
 }
-
-
-@dataclass(frozen=True)
-class Described:
-    """Clips described by features.
-
-    Attributes:
-        train_x: (N_train, F).
-        train_y: (N_train,) classes.
-        test_x: (N_test, F).
-        test_y: (N_test,) classes.
-    """
-
-    train_x: NDArray[np.float32]
-    train_y: NDArray[np.int64]
-    test_x: NDArray[np.float32]
-    test_y: NDArray[np.int64]
 
 
 Judge = Callable[[Described], dict[str, float]]  # the first number decides
@@ -135,18 +115,6 @@ def probe_run(
     )
 
 
-class _Embedder(Objective):
-    """Answers with features where scores are asked for: clips are scored in one way only."""
-
-    def __init__(self, objective: Objective) -> None:
-        super().__init__()
-        self.objective = objective
-
-    def logits(self, x: Tensor, present: Tensor | Rows | None = None) -> Tensor:
-        """(N, C, T, V, M) -> (N, F)."""
-        return self.objective.embed(x, present)
-
-
 def embed_clips(
     objective: Objective,
     opened: Opened,
@@ -164,13 +132,13 @@ def embed_clips(
         ScoreError: A feature is not a finite number.
     """
     checkpoint, data = opened.checkpoint, opened.data
-    frozen = _Embedder(objective.to(device).freeze())
     size = batch_size or checkpoint.recipe.evaluation.batch_size
     features = score_clips(
-        frozen,
+        objective.to(device).freeze(),
         data.testing_loader(part, size, device),
         autocast=scoring_type(checkpoint, device),
         description=f"{part} clips",
+        features=True,
     )
     if not np.isfinite(features).all():
         raise ScoreError(
@@ -192,32 +160,6 @@ def random_encoder(checkpoint: Checkpoint) -> Objective:
             persons=checkpoint.persons,
             bare=True,
         )
-
-
-def nearest_clips(clips: Described, neighbours: int = NEIGHBOURS) -> dict[str, float]:
-    """Return the accuracy of the most frequent class among the training clips most alike.
-
-    Alike is what has a large cosine. Of classes equally frequent, the one with the nearest clip
-    wins; of clips equally near, the earlier one is nearer.
-
-    Args:
-        clips: The features.
-        neighbours: How many training clips vote.
-
-    Raises:
-        ScoreError: There are fewer training clips.
-    """
-    if neighbours > len(clips.train_y):
-        raise ScoreError(
-            f"{neighbours} neighbours were asked for, but there are {len(clips.train_y)} training"
-            " clips"
-        )
-    found = []
-    for order in _ranked(clips):
-        near = clips.train_y[order[:, :neighbours]]  # (Q, k), nearest first
-        votes = (near[:, :, None] == near[:, None, :]).sum(axis=2)  # (Q, k) for each one's class
-        found.append(near[np.arange(len(near)), votes.argmax(axis=1)])
-    return {"top-1": float(np.mean(np.concatenate(found) == clips.test_y))}
 
 
 def linear(clips: Described, strength: float = STRENGTH) -> dict[str, float]:
@@ -258,7 +200,7 @@ def retrieval(clips: Described) -> dict[str, float]:
     """
     found: dict[str, list[NDArray[np.float64]]] = {}
     start = 0
-    for order in _ranked(clips):
+    for order in ranked(clips):
         truth = clips.test_y[start : start + len(order), None]
         start += len(order)
         right = clips.train_y[order] == truth  # (Q, N_train)
@@ -269,20 +211,6 @@ def retrieval(clips: Described) -> dict[str, float]:
             hit = right[:, :k].any(axis=1).astype(np.float64)
             found.setdefault(f"recall@{k}", []).append(hit)
     return {name: float(np.concatenate(values).mean()) for name, values in found.items()}
-
-
-def _ranked(clips: Described) -> Iterator[NDArray[np.int64]]:
-    """Yield (Q, N_train) training clips, nearest first, for some queries at a time."""
-    train = _directions(clips.train_x)
-    for start in range(0, len(clips.test_x), QUERIES):
-        alike = _directions(clips.test_x[start : start + QUERIES]) @ train.T
-        yield np.argsort(-alike, axis=1, kind="stable")
-
-
-def _directions(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scale (N, F) rows to length 1; rows of zeros stay and are like nothing."""
-    length = np.linalg.norm(x, axis=1, keepdims=True)
-    return (x / np.where(length > 0, length, 1)).astype(np.float32)
 
 
 def doubts(rows: Mapping[str, Mapping[str, float]]) -> list[str]:

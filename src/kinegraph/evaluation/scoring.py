@@ -24,8 +24,11 @@ def score_clips(
     description: str = "testing",
     after_batch: Callable[[], None] | None = None,
     world: World = ALONE,
+    features: bool = False,
 ) -> NDArray[np.float32]:
     """Return (clips, classes) float32 logits, in the order of the loader's rows.
+
+    Of clips that come in several views, the answers to them lie side by side.
 
     The objective is put in eval mode for the time and back afterwards. Whatever it draws meanwhile
     leaves torch's generators as they were: a run is the same however often it is evaluated.
@@ -37,18 +40,19 @@ def score_clips(
         description: What the progress bar says.
         after_batch: Called after every batch, equally often in all processes; may raise to stop.
         world: The processes; each gets the scores of all.
+        features: Whether to return features (clips, F) instead of logits.
     """
     was_training = objective.training
     objective.eval()
     logits = []
     rounds = world.greatest(len(loader))
     many = len(loader) >= BATCHES_TO_RECORD
-    score = Scorer(objective, loader.device, autocast=autocast, graphs=many)
+    score = Scorer(objective, loader.device, autocast=autocast, graphs=many, features=features)
     devices = [loader.device] if loader.device.type == "cuda" else []
     try:
         with torch.random.fork_rng(devices), meter(description, len(loader)) as shown:
-            for done, (batch,) in enumerate(loader.epoch(), start=1):
-                logits.append(score(batch))
+            for done, views in enumerate(loader.epoch(), start=1):
+                logits.append(torch.cat([score(batch) for batch in views], dim=1))
                 shown.update(done)
                 if after_batch is not None:
                     after_batch()

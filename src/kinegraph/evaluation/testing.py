@@ -188,14 +188,19 @@ def _report_of(run: RunFolder, part: str) -> Path:
     return run.report if part == "test" else run.path / f"report-{part}.html"
 
 
-def provenance(tested: Tested) -> dict[str, str]:
+def provenance(tested: Tested | Opened) -> dict[str, str]:
     """Return what is needed to judge and repeat the numbers of a run."""
     checkpoint, recipe = tested.checkpoint, tested.checkpoint.recipe
+    epochs = recipe.training.epochs
+    trained = len(tested.folder.read_metrics()) if tested.folder else epochs
+    of = f"{epochs}"
+    if trained < epochs and _ended(checkpoint, tested.folder):
+        of = f"{trained}, after which evaluation.patience ended the run (at most {epochs})"
     return {
         "data": str(tested.data.store.path),
         "stream": recipe.stream,
         "seed": str(recipe.seed),
-        "epoch": f"{checkpoint.epoch} of {recipe.training.epochs}",
+        "epoch": f"{checkpoint.epoch} of {of}",
         "selected": SELECTIONS[tested.selected],
         "quirks": recipe.quirks,
         "trained with": ", ".join(f"{k} {v}" for k, v in checkpoint.versions.items()),
@@ -215,10 +220,17 @@ def _notes(
     epochs, trained = recipe.training.epochs, checkpoint.epoch
     if selected != "last":  # its best epoch is in general not its last
         trained = epochs if folder is None else len(folder.read_metrics())
-    if trained < epochs:
+    if trained < epochs and not _ended(checkpoint, folder):
         of = "" if trained == checkpoint.epoch else f", the best of {trained} so far"
         notes.append(f"the run is not finished: this is epoch {checkpoint.epoch} of {epochs}{of}")
     return tuple(notes)
+
+
+def _ended(checkpoint: Checkpoint, folder: RunFolder | None) -> bool:
+    """Return whether the run of a checkpoint has nothing left to train."""
+    if folder is not None and folder.last.is_file():
+        return load_checkpoint(folder.last, weights=False).finished
+    return checkpoint.finished
 
 
 def _strangers(checkpoint: Checkpoint, store: Store) -> tuple[str, ...]:

@@ -16,14 +16,17 @@ class Objective(nn.Module):
 
     Attributes:
         views: The views of each clip that `forward` takes, by the names the recipe gives them.
-        classifies: Whether there are classes, and `logits` of them. Without, nothing is scored
-            while a run goes on, and `embed` is all that tests can use.
+        alike: Two of them whose features training brings together, if there are such: how near
+            they are is then watched.
+        classifies: Whether there are classes, and `logits` of them. Without, `embed` is all that
+            tests can use, and its features are what is watched while a run goes on.
         makes_streams: Whether it makes its streams itself, of joints.
         training_only: Beginnings of the names of weights that only going on with training needs:
             the checkpoint of the best epoch lacks them, and tests pass them over.
     """
 
     views: tuple[str, ...] = ("train",)
+    alike: tuple[str, str] | None = None
     classifies: bool = True
     makes_streams: bool = False
     training_only: tuple[str, ...] = ()

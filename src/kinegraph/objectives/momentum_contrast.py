@@ -130,6 +130,7 @@ class MomentumContrast(SelfSupervised):
     """
 
     views: tuple[str, ...] = ("query", "key")
+    alike = ("query", "key")
     reduce: Reduce | None = None
     share: Share = ALL
 

@@ -172,7 +172,7 @@ def _progress(run: PlannedRun, recordings: Any, *, force: bool) -> State:
             f"'{run.folder.path}' {complaint}; choose another --out, or replace such runs with"
             " --force"
         )
-    return State.FINISHED if saved.epoch >= run.epochs else State.INTERRUPTED
+    return State.FINISHED if saved.finished else State.INTERRUPTED
 
 
 def _began(run: PlannedRun, saved: Checkpoint) -> str:

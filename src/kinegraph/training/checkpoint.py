@@ -61,6 +61,15 @@ class Checkpoint:
     versions: Mapping[str, str] = field(default_factory=dict)
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
 
+    @property
+    def finished(self) -> bool:
+        """Whether the run has nothing left to train; asked of the last checkpoint of a run.
+
+        It is so after its last epoch, and where ``evaluation.patience`` ended it.
+        """
+        last = self.epoch >= self.recipe.training.epochs
+        return last or self.progress.get("stopped") is True
+
     def group(self, prefix: str) -> dict[str, Tensor]:
         """Return the tensors whose names begin with ``prefix/``, without it."""
         start = f"{prefix}/"
@@ -174,8 +183,8 @@ def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return apart
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint.
+def load_checkpoint(path: Path, *, weights: bool = True) -> Checkpoint:
+    """Read a checkpoint, or without ``weights`` only what is known about it, which is quick.
 
     Raises:
         CheckpointError: There is none, it is damaged, of another version or not ours.
@@ -185,7 +194,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             text = (file.metadata() or {}).get(HEADER)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            names = file.keys() if weights else ()
+            tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"'{path}' is not a readable checkpoint: {error}") from error
     if text is None:

@@ -23,6 +23,7 @@ from kinegraph.batch import Batch
 from kinegraph.console import meter, remark
 from kinegraph.errors import RecipeError
 from kinegraph.evaluation.metrics import top_k
+from kinegraph.evaluation.monitor import ALIGNMENT, KNN, UNIFORMITY, Monitor
 from kinegraph.evaluation.scoring import score_clips
 from kinegraph.recipe import Recipe
 from kinegraph.training.beginning import begin_from, check_start, hold
@@ -84,12 +85,10 @@ class Training:
                 f"objective {recipe.objective.name} makes its streams itself, of joints, but the"  # type: ignore[attr-defined]
                 f" recipe's stream is {recipe.stream}: give --stream joint, and --objective.streams"
             )
-        if recipe.evaluation.selection != "last" and not objective.classifies:
-            raise RecipeError(
-                f"evaluation.selection {recipe.evaluation.selection} chooses an epoch by its"
-                f" accuracy, but objective {recipe.objective.name} learns without labels: choose"  # type: ignore[attr-defined]
-                " last"
-            )
+        self.watcher = None
+        if not objective.classifies:
+            self.watcher = Monitor(data, self.monitor, device, world)
+        self._check_selection()
         begun = None
         if resume is None:
             begun = begin_from(objective, recipe, data.store.skeleton, world)
@@ -111,7 +110,7 @@ class Training:
         self.begin = self.saved = time.monotonic()
 
     def fit(self) -> None:
-        """Train until the last epoch.
+        """Train until the last epoch, or until `evaluation.patience` is at its end.
 
         Raises:
             Interrupted: A signal came; the run has been saved.
@@ -123,7 +122,8 @@ class Training:
         self.run.logger.info("computing in %s", self.execution.describe())
         with self.interruption, self._tracker() as tracker:
             try:
-                while self.progress.epoch < self.recipe.training.epochs:
+                epochs = self.recipe.training.epochs
+                while self.progress.epoch < epochs and not self.progress.stopped:
                     self.interruption.check()
                     row = self._train_epoch() | self._evaluate()
                     self._finish_epoch(row)
@@ -174,34 +174,63 @@ class Training:
         if group:
             yield group
 
+    def _check_selection(self) -> None:
+        selection = self.recipe.evaluation.selection
+        if selection != "last" and self.watcher is not None and not self.watcher.knows_classes:
+            raise RecipeError(
+                f"evaluation.selection {selection} chooses an epoch by the nearest neighbours of"
+                f" {self.monitor} clips, for which labels are needed, and there are none: choose"
+                " last"
+            )
+
     def _evaluate(self) -> dict[str, float]:
-        """Score the monitored clips if this epoch is due, and keep the best epoch if asked to."""
-        if not self.state.objective.classifies:
-            return {}
+        """Measure the monitored clips if this epoch is due, and keep the best epoch if asked to."""
         epoch, evaluation = self.progress.epoch + 1, self.recipe.evaluation
         selecting = evaluation.selection != "last"
-        last = epoch == self.recipe.training.epochs
-        if not (last or selecting or epoch % evaluation.every == 0):
+        # Watching takes a pass over the training clips as well: too much for every epoch.
+        due = epoch % evaluation.every == 0 or (selecting and self.watcher is None)
+        if not due and epoch != self.recipe.training.epochs:
             return {}
         with self.state.averaged():
-            logits = score_clips(
-                self.state.objective,
-                self.data.testing_loader(
-                    self.monitor, evaluation.batch_size, self.device, self.world
-                ),
-                autocast=self.execution.autocast,
-                description=self.monitor,
-                after_batch=self.interruption.check,
-                world=self.world,
-            )
+            if self.watcher is None:
+                numbers = self._accuracy()
+            else:
+                numbers = self.watcher.look(
+                    self.state.objective,
+                    autocast=self.execution.autocast,
+                    after_batch=self.interruption.check,
+                )
+        if selecting:
+            self._select(next(iter(numbers.values())))
+        return numbers
+
+    def _accuracy(self) -> dict[str, float]:
+        """Score the monitored clips."""
+        logits = score_clips(
+            self.state.objective,
+            self.data.testing_loader(
+                self.monitor, self.recipe.evaluation.batch_size, self.device, self.world
+            ),
+            autocast=self.execution.autocast,
+            description=self.monitor,
+            after_batch=self.interruption.check,
+            world=self.world,
+        )
         labels = self.data.store.clips["label"][self.data.rows[self.monitor]]
-        top1 = top_k(logits, labels, 1)
-        if selecting and top1 > self.progress.best:
-            self.progress.best, self.progress.best_epoch = top1, epoch
+        return {f"{self.monitor}_top1": top_k(logits, labels, 1)}
+
+    def _select(self, value: float) -> None:
+        """Keep this epoch if it is the best so far; end the run if none was for too long."""
+        progress, epoch = self.progress, self.progress.epoch + 1
+        if value > progress.best:
+            progress.best, progress.best_epoch, progress.waited = value, epoch, 0
             best = replace(self._checkpoint(), epoch=epoch, step=0, tensors=self.state.weights())
             if self.world.first:
                 save_checkpoint(self.run.best, best)
-        return {f"{self.monitor}_top1": top1}
+        else:
+            progress.waited += 1
+        patience, epochs = self.recipe.evaluation.patience, self.recipe.training.epochs
+        progress.stopped = patience is not None and progress.waited >= patience and epoch < epochs
 
     def _finish_epoch(self, row: dict[str, Any]) -> None:
         """Keep what an epoch gave: first its metrics, then the checkpoint that counts it.
@@ -218,8 +247,18 @@ class Training:
             words.append(f"train {100 * row['accuracy']:.1f} %")
         if f"{self.monitor}_top1" in row:
             words.append(f"{self.monitor} {100 * row[f'{self.monitor}_top1']:.2f} %")
+        if f"{self.monitor}{KNN}" in row:
+            words.append(f"{self.monitor} k-NN {100 * row[f'{self.monitor}{KNN}']:.2f} %")
+        if ALIGNMENT in row:
+            words.append(f"alignment {row[ALIGNMENT]:.3g}  uniformity {row[UNIFORMITY]:.3g}")
         words += [f"lr {row['lr']:.4g}", f"{row['seconds']:.1f} s"]
         self.tell("  ".join(words))
+        if self.progress.stopped:
+            waited, best = self.progress.waited, 100 * self.progress.best
+            self.tell(
+                f"no better epoch in {waited} evaluations: training ends, and epoch"
+                f" {self.progress.best_epoch} with {best:.2f} % counts"
+            )
 
     def save(self) -> None:
         """Write the checkpoint from which the run can go on; never one with broken weights.

@@ -108,6 +108,11 @@ def resume(
             line = f"resuming after {saved.epoch} of {recipe.training.epochs} epochs"
             if saved.epoch >= recipe.training.epochs:
                 line = f"all {recipe.training.epochs} epochs are finished, nothing is left to train"
+            elif saved.finished:
+                line = (
+                    f"evaluation.patience ended the run after {saved.epoch} of"
+                    f" {recipe.training.epochs} epochs, nothing is left to train"
+                )
             else:
                 run.forget_results()  # they are those of weights that will be gone
             remark(line)

@@ -92,13 +92,23 @@ class RunData:
         self, part: str, batch_size: int, device: torch.device, share: Share = ALL
     ) -> ClipLoader:
         """Return a share of a part's clips in store order, through the ``test`` transforms."""
-        rows = self.rows[part]
+        return self.ordered_loader(self.rows[part], ("test",), batch_size, device, share)
+
+    def ordered_loader(
+        self,
+        rows: Rows,
+        views: tuple[str, ...],
+        batch_size: int,
+        device: torch.device,
+        share: Share = ALL,
+    ) -> ClipLoader:
+        """Return a share of any clips in the given order, in the given views."""
         return ClipLoader(
             self.reader_for(device),
             self.store.clips["label"],
             rows[share.of(len(rows))],
             self.pipelines,
-            views=("test",),
+            views=views,
             batch_size=batch_size,
             seed=self.recipe.seed,
             device=device,

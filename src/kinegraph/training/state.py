@@ -31,6 +31,8 @@ class Progress:
         seconds: Time spent in those batches.
         best: Best value of the selection so far.
         best_epoch: The epoch that reached it.
+        waited: Evaluations since then.
+        stopped: Whether the run has ended before its last epoch, see ``evaluation.patience``.
     """
 
     epoch: int = 0
@@ -39,6 +41,11 @@ class Progress:
     seconds: float = 0.0
     best: float = -1.0
     best_epoch: int = 0
+    waited: int = 0
+    stopped: bool = False
+
+
+YOUNGER = ("waited", "stopped")  # what checkpoints of the first runs do not have
 
 
 class RunState:
@@ -106,6 +113,7 @@ class RunState:
                 torch.cuda.set_rng_state(saved.tensors["random/cuda"], self.device)
             self.scaler.load_state_dict(saved.progress["scaler"])
             names = [part.name for part in fields(Progress)]
+            names = [n for n in names if n in saved.progress or n not in YOUNGER]
             self.progress = Progress(**{name: saved.progress[name] for name in names})
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(
