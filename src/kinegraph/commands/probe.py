@@ -13,9 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from kinegraph.arguments import UsageError
 from kinegraph.commands.test import DataArguments
 from kinegraph.console import console, remark, say
+from kinegraph.errors import OutputError
+from kinegraph.files import refuse_existing
 
 if TYPE_CHECKING:
-    from kinegraph.evaluation.probe import Judge
+    from kinegraph.evaluation.probe import Judge, Probed
 
 
 class Arguments(BaseModel):
@@ -24,6 +26,9 @@ class Arguments(BaseModel):
     The encoder is frozen, and so are its batch statistics. Training clips with their labels teach
     a simple judge, test clips are judged. A random encoder of the same recipe and raw coordinates
     stand beside it: features have to be clearly better than both.
+
+    Writes a page with curves, a picture of the features and nearest neighbours into the run folder:
+    report.html, or report-probe.html where tests write that. Each probe writes it anew.
     """
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
@@ -31,9 +36,10 @@ class Arguments(BaseModel):
     run: Annotated[Path, tyro.conf.Positional]
     """Run folder (its selected checkpoint) or a checkpoint."""
 
-    protocol: Literal["knn", "linear", "retrieval"] = "knn"
+    protocol: Literal["knn", "linear", "retrieval", "tsne"] = "knn"
     """knn: class of the most similar training clips. linear: logistic regression on the features.
-    retrieval: whether test clips find training clips of their class."""
+    retrieval: whether test clips find training clips of their class. tsne: a picture of test clips
+    on a plane, and how many have a nearest point of their class there; written as tsne.svg, too."""
 
     data: DataArguments = DataArguments()
 
@@ -48,6 +54,16 @@ class Arguments(BaseModel):
 
     batch_size: Annotated[int | None, Field(ge=1)] = None
     """Clips at a time; changes no result."""
+
+    out: Path | None = None
+    """Write the page to this .html file, or the picture of --protocol tsne to this .svg file,
+    instead of into the run folder."""
+
+    force: bool = False
+    """Replace the file that --out names."""
+
+    no_report: bool = False
+    """Write no page and no picture, which take some seconds."""
 
     as_json: Annotated[bool, tyro.conf.arg(name="json")] = False
     """Print JSON instead of a table."""
@@ -64,6 +80,7 @@ def run(arguments: Arguments) -> int:
             raise UsageError(
                 f"--{option} belongs to --protocol {protocol}, not to {arguments.protocol}"
             )
+    _check_place(arguments)
     from kinegraph.evaluation.probe import doubts, probe_run
 
     judge, settings = _judge(arguments)
@@ -88,7 +105,10 @@ def run(arguments: Arguments) -> int:
         "notes": list(notes),
         "doubts": doubtful,
     }
+    if arguments.protocol == "tsne":
+        facts["drawn"] = _drawn(judge, probed)
     if arguments.as_json:
+        facts |= _write(arguments, probed, judge, settings)
         say(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode())
         return 0
     console().print(_table(facts))
@@ -96,7 +116,72 @@ def run(arguments: Arguments) -> int:
         say(f"note: {note}")
     for doubt in doubtful:
         remark(doubt)
+    if "drawn" in facts:
+        say(
+            "drawn: {clips} test clips of {classes} classes, perplexity {perplexity:g}".format(
+                **facts["drawn"]
+            )
+        )
+    for kind, path in _write(arguments, probed, judge, settings).items():
+        say(f"{kind}: {path}")
     return 0
+
+
+def _check_place(arguments: Arguments) -> None:
+    """Refuse a place for what is written that cannot be used, before anything is computed."""
+    if arguments.out is None:
+        if arguments.force:
+            raise UsageError("--force replaces what --out names, and there is no --out")
+        return
+    if arguments.no_report:
+        raise UsageError("--out says where to write, --no-report that nothing is written")
+    ending = ".svg" if arguments.protocol == "tsne" else ".html"
+    if arguments.out.suffix != ending:
+        raise OutputError(
+            f"--out {arguments.out}: expected a name that ends in {ending} (--protocol"
+            f" {arguments.protocol})"
+        )
+    refuse_existing(arguments.out, force=arguments.force)
+
+
+def _write(
+    arguments: Arguments, probed: Probed, judge: Judge, settings: dict[str, float]
+) -> dict[str, str]:
+    """Write page and picture where they belong, and return what they are and where."""
+    if arguments.no_report:
+        return {}
+    from kinegraph.evaluation.embedding_picture import write_svg
+    from kinegraph.evaluation.plane import PlaneJudge
+    from kinegraph.evaluation.probe_report import page_of, picture_of, write_probe_report
+
+    run = probed.opened.folder
+    written: dict[str, Path] = {}
+    clouds = None
+    if isinstance(judge, PlaneJudge):
+        clouds = dict(zip(probed.rows, judge.placed, strict=True))
+        if picture := arguments.out or (run.tsne if run else None):
+            write_svg(picture, picture_of(probed, clouds))
+            written["picture"] = picture
+    page = page_of(probed, run) if run else None
+    if arguments.out is not None:
+        page = arguments.out if clouds is None else None
+    if page is not None:
+        write_probe_report(
+            page, probed, protocol=arguments.protocol, settings=settings, clouds=clouds
+        )
+        written["report"] = page
+    if not written:
+        remark("no page kept: the checkpoint lies in no run folder; --out FILE keeps it")
+    return {kind: str(path) for kind, path in written.items()}
+
+
+def _drawn(judge: Any, probed: Probed) -> dict[str, float]:
+    """Return what the picture of --protocol tsne shows."""
+    from kinegraph.evaluation.plane import perplexity_for
+
+    clips = judge.placed[0].clips
+    classes = len(set(probed.clips.test_y[clips].tolist()))
+    return {"clips": len(clips), "classes": classes, "perplexity": perplexity_for(len(clips))}
 
 
 def _judge(arguments: Arguments) -> tuple[Judge, dict[str, float]]:
@@ -110,6 +195,10 @@ def _judge(arguments: Arguments) -> tuple[Judge, dict[str, float]]:
     if arguments.protocol == "linear":
         strength = arguments.strength or STRENGTH
         return partial(linear, strength=strength), {"strength": strength}
+    if arguments.protocol == "tsne":
+        from kinegraph.evaluation.plane import PlaneJudge
+
+        return PlaneJudge(), {}
     return retrieval, {}
 
 

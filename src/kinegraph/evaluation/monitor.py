@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from kinegraph.data.clip import UNKNOWN
 from kinegraph.errors import TrainingError
+from kinegraph.evaluation.curves import ALIGNMENT, KNN, UNIFORMITY
 from kinegraph.evaluation.judges import Described, directions, nearest_clips
 from kinegraph.evaluation.scoring import score_clips
 from kinegraph.objectives.base import Objective
@@ -24,7 +25,6 @@ from kinegraph.training.setup import RunData
 
 PAIRED = 2048  # clips at most of which two views are compared
 SHARPNESS = 2.0  # of the potential in `uniformity`
-ALIGNMENT, UNIFORMITY, KNN = "alignment", "uniformity", "_knn"
 Rows = NDArray[np.int64]
 
 
@@ -106,8 +106,9 @@ class Monitor:
         return _told(numbers, self.world)
 
     def _labelled(self, part: str) -> Rows:
-        rows = self.data.rows[part]
-        return rows[self._labels[rows] != UNKNOWN]
+        rows: Rows = self.data.rows[part]
+        labelled: Rows = rows[self._labels[rows] != UNKNOWN]
+        return labelled
 
 
 def alignment(one: NDArray[Any], other: NDArray[Any]) -> float:

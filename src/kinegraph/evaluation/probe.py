@@ -50,6 +50,8 @@ class Probed:
     Attributes:
         rows: Encoder, random encoder, raw coordinates -> the numbers of the judge.
         opened: The run and its recordings.
+        clips: What the encoder says of the clips.
+        classifies: Whether the run has learned classes.
         features: F, how many the encoder has.
         train: How many training clips.
         test: How many test clips.
@@ -57,6 +59,8 @@ class Probed:
 
     rows: dict[str, dict[str, float]]
     opened: Opened
+    clips: Described
+    classifies: bool
     features: int
     train: int
     test: int
@@ -76,7 +80,7 @@ def probe_run(
 
     Args:
         path: Run folder or checkpoint.
-        judge: `nearest_clips`, `linear` or `retrieval`.
+        judge: `nearest_clips`, `linear`, `retrieval` or a `PlaneJudge`.
         store: A store to use instead of the recipe's.
         device: Where to compute features.
         batch_size: Clips at a time, default as the recipe says; changes no result.
@@ -100,7 +104,8 @@ def probe_run(
             lambda part: embed_clips(objective, opened, part, chosen, batch_size=batch_size)
         )
 
-    trained = embedded(checkpoint.build())
+    objective = checkpoint.build()
+    trained = embedded(objective)
     rows = {
         ENCODER: judge(trained),
         RANDOM: judge(embedded(random_encoder(checkpoint))),
@@ -109,6 +114,8 @@ def probe_run(
     return Probed(
         rows=rows,
         opened=opened,
+        clips=trained,
+        classifies=objective.classifies,
         features=trained.train_x.shape[1],
         train=len(classes["train"]),
         test=len(classes["test"]),

@@ -16,22 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from kinegraph.evaluation import metrics
+from kinegraph.evaluation.curves import run_charts
 from kinegraph.evaluation.ensemble import Ensemble
-from kinegraph.evaluation.figures import (
-    LineChart,
-    confusion_figure,
-    line_chart,
-    reliability_figure,
-)
+from kinegraph.evaluation.figures import confusion_figure, reliability_figure
 from kinegraph.evaluation.scores import Scores
+from kinegraph.evaluation.templates import environment
 from kinegraph.files import refuse_existing, write_text
 
 HARDEST_PAIRS = 12
-NOT_LOSSES = {"epoch", "lr", "seconds", "step"}
-MAX_LINES = 6
 
 
 def write_report(
@@ -72,10 +66,10 @@ def write_report(
     """
     path = Path(path)
     refuse_existing(path, force=force)
-    page = _environment().get_template("report.html.j2")
+    page = environment().get_template("report.html.j2")
     html = page.render(
         title=title,
-        curves=_charts(curves),
+        curves=run_charts(curves),
         recipe=recipe_yaml.strip(),
         members=_members(ensemble),
         baselines=baselines or {},
@@ -173,32 +167,6 @@ def _number(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def _charts(curves: Sequence[Mapping[str, Any]]) -> list[LineChart]:
-    """Return the charts of loss, accuracy and learning rate by epoch."""
-    columns: dict[str, list[tuple[float, float]]] = {}
-    for number, row in enumerate(curves, start=1):
-        for key, value in row.items():
-            if isinstance(value, int | float):
-                columns.setdefault(key, []).append((float(row.get("epoch", number)), float(value)))
-    accuracies = {
-        "train" if key == "accuracy" else key.removesuffix("_top1"): points
-        for key, points in columns.items()
-        if key == "accuracy" or key.endswith("_top1")
-    }
-    losses = {
-        key: points
-        for key, points in columns.items()
-        if key not in NOT_LOSSES and key != "accuracy" and not key.endswith("_top1")
-    }
-    losses = dict(list(losses.items())[:MAX_LINES])
-    charts = (
-        line_chart("Accuracy", accuracies, percent=True),
-        line_chart("Loss", losses),
-        line_chart("Learning rate", {"learning rate": columns.get("lr", [])}),
-    )
-    return [chart for chart in charts if chart is not None]
-
-
 def _members(ensemble: Ensemble | None) -> dict[str, Any] | None:
     if ensemble is None:
         return None
@@ -207,20 +175,3 @@ def _members(ensemble: Ensemble | None) -> dict[str, Any] | None:
         "how": ensemble.how,
         "rows": list(zip(ensemble.members, ensemble.weights, members, strict=True)),
     }
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("kinegraph.evaluation", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = _percent
-    return environment
-
-
-def _percent(value: float | None, digits: int = 2) -> str:
-    """Write a fraction in percent with a thin space; a missing one as a dash."""
-    return "–" if value is None else f"{100 * value:.{digits}f}\u202f%"

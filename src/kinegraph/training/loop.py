@@ -22,8 +22,9 @@ from kinegraph import memory
 from kinegraph.batch import Batch
 from kinegraph.console import meter, remark
 from kinegraph.errors import RecipeError
+from kinegraph.evaluation.curves import ALIGNMENT, KNN, UNIFORMITY
 from kinegraph.evaluation.metrics import top_k
-from kinegraph.evaluation.monitor import ALIGNMENT, KNN, UNIFORMITY, Monitor
+from kinegraph.evaluation.monitor import Monitor
 from kinegraph.evaluation.scoring import score_clips
 from kinegraph.recipe import Recipe
 from kinegraph.training.beginning import begin_from, check_start, hold

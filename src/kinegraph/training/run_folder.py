@@ -30,6 +30,8 @@ WRITTEN = (
     "report.html",
     "report-train.html",
     "report-validation.html",
+    "report-probe.html",
+    "tsne.svg",
     "log.txt",
     "recipe.yaml",
 )
@@ -73,8 +75,18 @@ class RunFolder:
 
     @property
     def report(self) -> Path:
-        """The report of the last test."""
+        """The report of the last test; of a run without labels, of the last probe."""
         return self.path / "report.html"
+
+    @property
+    def probe_report(self) -> Path:
+        """The report of the last probe of a run that tests report on."""
+        return self.path / "report-probe.html"
+
+    @property
+    def tsne(self) -> Path:
+        """The picture of the features of test clips."""
+        return self.path / "tsne.svg"
 
     def scores(self, split: str) -> Path:
         """Scores of the clips of a split."""
@@ -158,7 +170,7 @@ class RunFolder:
                 (self.path / folder).rmdir()
 
     def forget_results(self) -> None:
-        """Remove scores and reports of earlier tests.
+        """Remove scores, reports and pictures of earlier tests.
 
         Raises:
             OutputError: The disk refuses.
@@ -166,6 +178,7 @@ class RunFolder:
         with _disk(f"cannot write to '{self.path}'"):
             for file in (*self.path.glob("scores/*.npz"), *self.path.glob("report*.html")):
                 file.unlink()
+            self.tsne.unlink(missing_ok=True)
 
     @contextmanager
     def log(self) -> Iterator[logging.Logger]:
