@@ -217,7 +217,8 @@ def run(folder: Path) -> dict[str, Any]:
             )
     threads = Path("/proc/self/task")
     assert not threads.exists() or len(list(threads.iterdir())) == 1, "too late to fork"
-    for recipe, sizes in {"people": (1, 2, 3), "original": (1, 3), "plain": (1, 2)}.items():
+    sizes_of = {"people": (1, 2, 3), "original": (1, 3), "plain": (1, 2), "watched": (1, 3)}
+    for recipe, sizes in sizes_of.items():
         for size in sizes:
             train(f"{recipe}-{size}", recipe, size)
     train("moved", "original", 1, stop=(0, 2))

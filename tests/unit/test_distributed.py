@@ -103,6 +103,7 @@ def make_odd(folder: Path) -> None:
     np.savez(folder / "recordings.npz", x=clips)
 
 
+SIZES = {"people": (1, 2, 3), "original": (1, 3), "plain": (1, 2), "watched": (1, 3)}
 UNLABELLED = ("aimclr", "aimclr-original", "crossclr")
 EXACT = ("people", "original", "two-stream", "bottleneck", "refine", "language", *UNLABELLED)
 
@@ -154,6 +155,7 @@ def folder(
         recipes[name] = tiny_recipe(
             training=training, transforms=views, objective={**objective, "queue": 7}, **common
         )
+    recipes["watched"] = recipes["aimclr"] | {"evaluation": {"selection": "test", "every": 1}}
     recipes["aimclr-original"] = recipes["aimclr"] | {"quirks": "original"}
     if find_spec("transformers"):
         trained = {"encoder": str(request.getfixturevalue("sentence_encoder"))}
@@ -195,11 +197,13 @@ def test_several_processes_are_one(folder: Path) -> None:
     errors = (folder / "errors.txt").read_text()
 
     # Weights, optimiser, moving average, running statistics, metrics: all of it.
-    for recipe, sizes in {"people": (1, 2, 3), "original": (1, 3), "plain": (1, 2)}.items():
+    for recipe, sizes in SIZES.items():
         for size in sizes:
             assert results[f"{recipe}-{size}"] == [0] * size, errors
             assert_same_run(folder / f"{recipe}-1", folder / f"{recipe}-{size}")
     assert_same_run(folder / "people-1", folder / "people-3", name="best")
+    assert {"test_knn", "alignment", "uniformity"} <= rows_of(folder / "watched-3")[0].keys()
+    assert_same_run(folder / "watched-1", folder / "watched-3", name="best")
 
     # In float64 nothing is left but rounding.
     for recipe in (*EXACT, "encoder") if find_spec("transformers") else EXACT:
