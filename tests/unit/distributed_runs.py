@@ -28,6 +28,7 @@ import torch
 from torch import nn
 
 from kinegraph.cli import main
+from kinegraph.evaluation.monitor import Monitor
 from kinegraph.objectives.bottleneck import Bottleneck
 from kinegraph.objectives.language import Language
 from kinegraph.recipe import load_recipe
@@ -144,6 +145,22 @@ def differentiate(rank: int, *, folder: Path, recipe: str, size: int) -> int:
     return 0
 
 
+def look(rank: int, *, folder: Path, size: int) -> int:
+    """Watch an encoder that was never trained, together; write down what each process is told."""
+    store = [("data.store", str(folder / "store"))]
+    recipe = load_recipe(str(folder / "watched.yaml"), store)
+    data = open_data(recipe)
+    with join("cpu", "a test") as world:
+        torch.manual_seed(0)
+        net = make_objective(recipe, data.store.skeleton, 2, persons=2)
+        with torch.no_grad():  # features that differ by much
+            for weight in net.parameters():
+                weight.add_(0.1 * torch.randn_like(weight))
+        numbers = Monitor(data, "test", torch.device("cpu"), world).look(net)
+        (folder / f"looks-{size}-{rank}.json").write_text(json.dumps(numbers))
+    return 0
+
+
 class Net(nn.Module):
     """A weight that every process uses, one that only the second does, and one that none does."""
 
@@ -228,6 +245,7 @@ def run(folder: Path) -> dict[str, Any]:
     train("dropout-stopped", "dropout", 2, stop=(1, 2))
     go_on("dropout-stopped", 2)
     for size in (1, 3):
+        results[f"looks-{size}"] = together(size, partial(look, folder=folder, size=size))
         words = ["test", str(folder / "original-1"), "--device", "cpu"]
         words += ["--out", str(folder / f"scores-{size}.npz")]
         results[f"scores-{size}"] = command(size, words)

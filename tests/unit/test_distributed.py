@@ -104,6 +104,7 @@ def make_odd(folder: Path) -> None:
 
 
 SIZES = {"people": (1, 2, 3), "original": (1, 3), "plain": (1, 2), "watched": (1, 3)}
+LOOKS = ("1-0", "3-0", "3-1", "3-2")  # processes, and which of them
 UNLABELLED = ("aimclr", "aimclr-original", "crossclr")
 EXACT = ("people", "original", "two-stream", "bottleneck", "refine", "language", *UNLABELLED)
 
@@ -156,6 +157,8 @@ def folder(
             training=training, transforms=views, objective={**objective, "queue": 7}, **common
         )
     recipes["watched"] = recipes["aimclr"] | {"evaluation": {"selection": "test", "every": 1}}
+    crop = [{"name": "crop_resize", "length": 6, "proportion": [0.3, 1.0], "minimum": 3}]
+    recipes["watched"]["transforms"] = dict.fromkeys(("extreme", "query", "key", "test"), crop)
     recipes["aimclr-original"] = recipes["aimclr"] | {"quirks": "original"}
     if find_spec("transformers"):
         trained = {"encoder": str(request.getfixturevalue("sentence_encoder"))}
@@ -185,6 +188,8 @@ def assert_same_run(one: Path, other: Path, *, name: str = "last") -> None:
         within = 2e-3 if key.startswith("optimizer/") else 1e-5
         np.testing.assert_allclose(found[key], value, rtol=within, atol=within, err_msg=key)
     for row, other_row in zip(rows_of(one), rows_of(other), strict=True):
+        if "test_knn" in row:
+            row["test_knn"] = other_row["test_knn"]  # see below
         assert other_row == pytest.approx(row, rel=1e-5, abs=1e-5)
 
 
@@ -202,8 +207,17 @@ def test_several_processes_are_one(folder: Path) -> None:
             assert results[f"{recipe}-{size}"] == [0] * size, errors
             assert_same_run(folder / f"{recipe}-1", folder / f"{recipe}-{size}")
     assert_same_run(folder / "people-1", folder / "people-3", name="best")
-    assert {"test_knn", "alignment", "uniformity"} <= rows_of(folder / "watched-3")[0].keys()
-    assert_same_run(folder / "watched-1", folder / "watched-3", name="best")
+    # The nearest of clips that are nearly equal is a matter of rounding; spread out, it is not.
+    for size in (1, 3):
+        assert results[f"looks-{size}"] == [0] * size, errors
+    alone, *shared = (json.loads((folder / f"looks-{n}.json").read_text()) for n in LOOKS)
+    assert {"test_knn", "alignment", "uniformity"} == alone.keys()
+    assert shared[0] == shared[1] == shared[2] == pytest.approx(alone, rel=1e-2)
+    for size in SIZES["watched"]:
+        found = [row["test_knn"] for row in rows_of(folder / f"watched-{size}")]
+        with safe_open(folder / f"watched-{size}/checkpoints/best.safetensors", "np") as file:
+            epoch = json.loads(file.metadata()["kinegraph"])["epoch"]
+        assert found.index(max(found)) + 1 == epoch
 
     # In float64 nothing is left but rounding.
     for recipe in (*EXACT, "encoder") if find_spec("transformers") else EXACT:
