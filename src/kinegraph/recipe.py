@@ -41,6 +41,8 @@ class DataConfig(Config):
     """How clips are divided into training and test clips; default: the store's own."""
     layout: str | None = None
     """Layout that the recipe is made for; a store of another one is refused."""
+    as_layout: str | None = None
+    """Layout that clips are brought to by the names of their joints; default: the store's own."""
     persons: int | None = Field(None, ge=1)
     """M, person slots; default: as many as the store has, at most 2."""
     label_share: float | None = Field(None, gt=0, le=1)

@@ -83,7 +83,7 @@ def random_recordings(recipe: Recipe, batch_size: int) -> RandomStore:
     """Return random recordings that a recipe can be measured with."""
     step = batch_size * recipe.training.accumulate
     return RandomStore(
-        layout=recipe.data.layout or LAYOUT,
+        layout=recipe.data.as_layout or recipe.data.layout or LAYOUT,
         train=STEPS_AN_EPOCH * step,
         test=2 * batch_size + 4,
         persons=recipe.data.persons or PERSONS,
@@ -134,7 +134,7 @@ def _introduce(name: str, bench: Workbench, settings: Settings, *, given: bool) 
     recipe, store = bench.recipe, bench.data.store
     weights = sum(parameter.numel() for parameter in bench.objective.parameters())
     length = bench.data.pipelines["test"].length
-    skeleton = store.skeleton
+    skeleton = bench.data.skeleton
     return BenchResult(
         recipe=name,
         subject=(

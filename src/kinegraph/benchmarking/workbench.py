@@ -75,7 +75,7 @@ class Workbench:
         self.data = open_data(self.recipe, store)
         objective = make_objective(
             recipe,
-            self.data.store.skeleton,
+            self.data.skeleton,
             len(self.data.store.class_names),
             persons=self.data.persons,
         )

@@ -28,7 +28,7 @@ class Arguments(BaseModel):
     """Name the action in recordings.
 
     The run's own transforms, stream and weights are used. Recordings of another layout than the
-    run was trained on are refused.
+    run was trained on are refused, unless the run has data.as_layout, which brings them over.
     """
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
@@ -145,6 +145,7 @@ class _Work:
     def __init__(self, arguments: Arguments, predictor: Predictor, world: World) -> None:
         self.arguments, self.predictor, self.world = arguments, predictor, world
         self.left_out: list[str] = []
+        self._told: set[str] = set()
 
     def answers(self) -> Iterator[Answer]:
         """Predict recordings as they are read, a batch at a time."""
@@ -193,13 +194,15 @@ class _Work:
 
         arguments = self.arguments
         with open_source(path, layout=arguments.layout, cleaning=arguments.cleaning) as source:
-            self.predictor.check_layout(source.skeleton, where=f"'{path}'")
+            joint_map = self.predictor.joint_map(source.skeleton, where=f"'{path}'")
+            if joint_map is not None and joint_map.filled:
+                self._tell_once(joint_map.describe())
             for recording in source.items:
                 number = next(numbers)
                 if number % self.world.size != self.world.rank:
                     continue
                 try:
-                    clip = recording.read()
+                    clip = self.predictor.bring(recording.read(), source.skeleton)
                     self.predictor.check_clip(clip)
                 except ClipError as error:
                     if not self.arguments.skip_bad:
@@ -216,6 +219,11 @@ class _Work:
                     clip=clip,
                     label=source.class_names[clip.label] if known else None,
                 )
+
+    def _tell_once(self, what: str) -> None:
+        if what not in self._told:
+            self._told.add(what)
+            remark(what)
 
     def _leave_out(self, what: str) -> None:
         remark(what)

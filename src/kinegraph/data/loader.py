@@ -7,6 +7,7 @@ several processes make a part of every batch each, without a word to each other.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -174,7 +175,7 @@ class ClipLoader:
         frames = sum(self.reader.persons * pipeline.length for pipeline in self.pipelines)
         if any(pipeline.whole for pipeline in self.pipelines):
             frames += self.reader.total // len(self.reader)
-        clip_bytes = 4 * frames * self.reader.joints[0].numel()
+        clip_bytes = 4 * frames * math.prod(self.reader.row_shape)
         return max(1, min(DEVICE_CLIPS, DEVICE_BYTES // clip_bytes) // clips)
 
     def _made(self, parts: Sequence[Part], epoch: int) -> Iterator[tuple[Batch, ...]]:

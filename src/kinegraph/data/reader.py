@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from kinegraph.data.copied_person import with_copied_tracks
 from kinegraph.data.store import Store
 from kinegraph.data.transfer import upload
 from kinegraph.errors import ClipError
+from kinegraph.layout_mapping import JointMap
 from kinegraph.transforms.tracks import RaggedTracks
 
 
@@ -30,9 +32,11 @@ class TrackReader:
             originals count (``quirks: original``), instead of its true length.
         copy_alone: Whether a person who is alone is the second person as well, see
             `copied_person`.
+        joint_map: How the joints are brought to another layout; None: they stay as they are.
 
     Attributes:
-        joints: (F, V, C) frames of all tracks.
+        skeleton: Layout of what is read.
+        joints: (F, V, C) frames of all tracks, as they lie in memory; see `row_shape`.
         present: (clips, M) bool, whether a clip has an m-th person.
         total: Frames of all tracks that are not left out.
 
@@ -47,9 +51,11 @@ class TrackReader:
         *,
         count_nonzero: bool = False,
         copy_alone: bool = False,
+        joint_map: JointMap | None = None,
     ) -> None:
-        self._source = (store, persons, count_nonzero, copy_alone)
-        self.skeleton = store.skeleton
+        self._source = (store, persons, count_nonzero, copy_alone, joint_map)
+        self.skeleton = store.skeleton if joint_map is None else joint_map.target
+        self._index = None if joint_map is None else torch.tensor(joint_map.index)
         self.persons = persons
         self.joints = _as_tensor(store.joints)
         self._centred = False
@@ -74,7 +80,9 @@ class TrackReader:
         self.total = int(self._length.sum())
         self._image = image_sizes(store)
         self._frames = torch.from_numpy(
-            nonzero_frames(store) if count_nonzero else store.clips["frames"].astype(np.int64)
+            nonzero_frames(store, joint_map)
+            if count_nonzero
+            else store.clips["frames"].astype(np.int64)
         )
 
     def __len__(self) -> int:
@@ -84,15 +92,21 @@ class TrackReader:
         # A tensor over a memory map would be pickled as numbers; the store pickles as its path.
         return _reopen, self._source
 
+    @property
+    def row_shape(self) -> tuple[int, int]:
+        """(V, C) of what is read; memory may hold other joints, see ``joint_map``."""
+        return self.skeleton.joint_count, self.joints.shape[2]
+
     def over(self, joints: Tensor, *, centred: bool) -> TrackReader:
         """Return a reader of the same clips over other memory, on any device.
 
         Args:
-            joints: (total, V, C) frames of the tracks that are not left out, in their order.
+            joints: (total, V, C) frames of the tracks that are not left out, in their order and in
+                the layout of what is read.
             centred: Whether they are as the ``centre`` of every pipeline leaves them.
         """
         other = copy(self)
-        other.joints, other._centred = joints, centred
+        other.joints, other._centred, other._index = joints, centred, None
         other._offset = torch.cumsum(self._length, 0) - self._length
         return other
 
@@ -109,7 +123,7 @@ class TrackReader:
         offset, first, person = self._offset[track], self._first[track], self._person[track]
         device = self.joints.device
         table = upload(torch.stack((offset, length, first, clip, person)), device)  # (5, R)
-        return RaggedTracks(
+        tracks = RaggedTracks(
             joints=self.joints,
             offset=table[0],
             length=table[1],
@@ -123,10 +137,18 @@ class TrackReader:
             centred=self._centred,
             image=None if self._image is None else upload(self._image[rows], device),
         )
+        if self._index is None:
+            return tracks
+        own = tracks.compact()  # no more than these clips are brought to the other layout
+        return replace(own, joints=own.joints.index_select(1, self._index))
 
 
-def _reopen(store: Store, persons: int, count_nonzero: bool, copy_alone: bool) -> TrackReader:
-    return TrackReader(store, persons, count_nonzero=count_nonzero, copy_alone=copy_alone)
+def _reopen(
+    store: Store, persons: int, count_nonzero: bool, copy_alone: bool, joint_map: JointMap | None
+) -> TrackReader:
+    return TrackReader(
+        store, persons, count_nonzero=count_nonzero, copy_alone=copy_alone, joint_map=joint_map
+    )
 
 
 def _as_tensor(array: NDArray[Any]) -> Tensor:
@@ -146,11 +168,15 @@ def image_sizes(store: Store) -> Tensor | None:
     return torch.from_numpy(sizes.astype(np.float32))
 
 
-def nonzero_frames(store: Store) -> NDArray[np.int64]:
-    """Count, for each clip, the frames whose coordinates do not sum to zero over all people."""
+def nonzero_frames(store: Store, joint_map: JointMap | None = None) -> NDArray[np.int64]:
+    """Count, for each clip, the frames whose coordinates do not sum to zero over all people.
+
+    Where clips are brought to another layout, its joints count, as in a store that was converted.
+    """
+    chosen = slice(None) if joint_map is None else list(joint_map.index)
     sums = np.concatenate(
         [
-            np.asarray(store.joints[begin : begin + 65536], dtype=np.float64).sum((1, 2))
+            np.asarray(store.joints[begin : begin + 65536][:, chosen], dtype=np.float64).sum((1, 2))
             for begin in range(0, len(store.joints), 65536)
         ]
     )

@@ -59,7 +59,7 @@ def fits(needed: int, free: int, place: str) -> bool:
 
 def resident_bytes(reader: TrackReader, pipelines: Sequence[Pipeline]) -> int:
     """Return how much memory the recordings take on a device."""
-    _, joints, channels = reader.joints.shape
+    joints, channels = reader.row_shape
     return reader.total * joints * channels * _stored_type(reader, pipelines).itemsize
 
 
@@ -80,7 +80,7 @@ def make_resident(
     """
     shared = shared_centre(pipelines)
     stored = torch.empty(
-        (reader.total, *reader.joints.shape[1:]),
+        (reader.total, *reader.row_shape),
         dtype=_stored_type(reader, pipelines),
         device=device,
     )

@@ -76,7 +76,8 @@ def probe_run(
 ) -> Probed:
     """Judge the features of a run's encoder, of a random one, and raw coordinates.
 
-    The classes may be others than those of the run. Splits leave out clips without a label.
+    The classes may be others than those of the run, and so may the layout: clips are brought to
+    that of the run then. Splits leave out clips without a label.
 
     Args:
         path: Run folder or checkpoint.
@@ -90,7 +91,7 @@ def probe_run(
         ScoreError: Features are no numbers, or the judge cannot work with so few clips.
     """
     chosen = choose_device(device)
-    opened = open_run(path, store)
+    opened = open_run(path, store, adapt=True)
     checkpoint, data = opened.checkpoint, opened.data
     labels = data.store.clips["label"].astype(np.int64)
     classes = {part: labels[data.rows[part]] for part in ("train", "test")}

@@ -66,24 +66,32 @@ class Tested:
     selected: str
 
 
-def open_run(path: Path, store: Path | None = None) -> Opened:
+def open_run(path: Path, store: Path | None = None, *, adapt: bool = False) -> Opened:
     """Open a run's selected checkpoint and its recordings.
 
     Args:
         path: Run folder or checkpoint.
         store: A store to use instead of the recipe's; its classes may be others.
+        adapt: Whether clips of another layout are brought to that of the checkpoint, with a
+            remark. A run with ``data.as_layout`` always does so.
 
     Raises:
         CheckpointError: There is no usable checkpoint, or the store has another layout.
-        RecipeError, StoreError, SplitError: The recordings cannot be opened.
+        RecipeError, StoreError, SplitError: The recordings cannot be opened, or brought over.
     """
     file = find_checkpoint(path)
     folder = _folder_of(path, file)
     checkpoint = load_checkpoint(file)
     is_last = folder is not None and file == folder.last
     selected = "last" if is_last else checkpoint.recipe.evaluation.selection
-    data = open_data(checkpoint.recipe, store, persons=checkpoint.persons)
-    _check_layout(checkpoint, data.store, path)
+    brought = adapt or checkpoint.recipe.data.as_layout is not None
+    data = open_data(
+        checkpoint.recipe,
+        store,
+        persons=checkpoint.persons,
+        skeleton=checkpoint.skeleton if brought else None,
+    )
+    _check_layout(checkpoint, data, path)
     return Opened(checkpoint=checkpoint, data=data, folder=folder, selected=selected)
 
 
@@ -251,13 +259,13 @@ def _folder_of(path: Path, file: Path) -> RunFolder | None:
     return run if file.parent.name == "checkpoints" and run.recipe.is_file() else None
 
 
-def _check_layout(checkpoint: Checkpoint, store: Store, path: Path) -> None:
-    """Refuse a store of another layout than the checkpoint's."""
-    own, other = checkpoint.skeleton, store.skeleton
+def _check_layout(checkpoint: Checkpoint, data: RunData, path: Path) -> None:
+    """Refuse clips that reach the network in another layout than the checkpoint's."""
+    own, other = checkpoint.skeleton, data.skeleton
     if different := own.difference(other):
         raise CheckpointError(
             f"'{path}' was trained on layout '{own.name}' ({own.joint_count} joints), store"
-            f" '{store.path}' has '{other.name}' ({other.joint_count} joints) with other"
+            f" '{data.store.path}' has '{other.name}' ({other.joint_count} joints) with other"
             f" {different}"
         )
 

@@ -7,7 +7,7 @@ needs no store, labels or split. It knows clips, not files.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from kinegraph.data.clip import Clip, Track, check_clip
 from kinegraph.data.copied_person import copies_a_lone_person, with_copied_person
 from kinegraph.errors import ClipError, LayoutError
+from kinegraph.layout_mapping import JointMap, map_joints
 from kinegraph.skeleton import Skeleton
 from kinegraph.training.checkpoint import Checkpoint, load_checkpoint
 from kinegraph.training.execution import scoring_type
@@ -49,7 +50,8 @@ class Predictor:
         device: ``cpu``, ``cuda``, ...; ``auto`` takes an accelerator if there is one.
 
     Attributes:
-        skeleton: The layout that recordings must have.
+        skeleton: The layout that the network sees; recordings must have it, unless the run has
+            ``data.as_layout``: then those of other layouts are brought over, as in training.
         class_names: Names of the classes, in label order.
         persons: M, person slots of the network; people in higher slots are left out, as in testing.
 
@@ -80,14 +82,19 @@ class Predictor:
         file = find_checkpoint(Path(path))
         return cls(load_checkpoint(file), where=str(path), device=device)
 
-    def check_layout(self, skeleton: Skeleton, *, where: str = "the recordings") -> None:
-        """Refuse recordings that the network was not made for.
+    def joint_map(self, skeleton: Skeleton, *, where: str = "the recordings") -> JointMap | None:
+        """Return how recordings of a layout are brought to that of the network; None: they fit.
 
         Raises:
-            LayoutError: Their layout is another one; both are named.
+            LayoutError: They do not fit and are not to be brought over, or cannot; both are named.
         """
         own = self.skeleton
         difference = own.difference(skeleton)
+        if self.recipe.data.as_layout is not None:
+            try:
+                return map_joints(skeleton, own) if difference else None
+            except LayoutError as error:
+                raise LayoutError(f"{where}: {error}") from error
         if skeleton.name != own.name or difference:
             hint = ""
             if skeleton.name == own.name:
@@ -96,6 +103,22 @@ class Predictor:
                 f"{where}: layout {_describe(skeleton)} does not fit '{self.where}', which was"
                 f" trained on layout {_describe(own)}{hint}"
             )
+        return None
+
+    def bring(self, clip: Clip, skeleton: Skeleton) -> Clip:
+        """Return a clip of a layout as the network sees it.
+
+        Raises:
+            LayoutError: As `joint_map`.
+            ClipError: It is empty, not finite or of another shape.
+        """
+        joint_map = self.joint_map(skeleton)
+        if joint_map is None:
+            return clip
+        check_clip(clip, skeleton)
+        index = list(joint_map.index)
+        tracks = tuple(replace(track, joints=track.joints[:, index]) for track in clip.tracks)
+        return replace(clip, tracks=tracks)
 
     def predict(
         self, clips: Sequence[Clip], skeleton: Skeleton, *, batch_size: int = 64
@@ -131,10 +154,11 @@ class Predictor:
         self, clips: Sequence[Clip], skeleton: Skeleton, *, batch_size: int = 64
     ) -> NDArray[np.float64]:
         """Return the (clips, classes) scores before the softmax; otherwise as `predict`."""
-        self.check_layout(skeleton)
+        self.joint_map(skeleton)  # also where there are no clips
         parts = [np.zeros((0, len(self.class_names)))]
         for begin in range(0, len(clips), batch_size):
-            tracks = self._tracks(clips[begin : begin + batch_size])
+            batch = [self.bring(clip, skeleton) for clip in clips[begin : begin + batch_size]]
+            tracks = self._tracks(batch)
             # Draws, where a recipe's test transforms make any, are those of a store's first clip,
             # so that a recording's result does not depend on what is predicted beside it.
             first = torch.zeros(len(tracks.frames), dtype=torch.int64)

@@ -77,7 +77,7 @@ class Training:
         self.interruption = Interruption(world.greatest)
         torch.manual_seed(recipe.seed)
         objective = make_objective(
-            recipe, data.store.skeleton, len(data.store.class_names), persons=data.persons
+            recipe, data.skeleton, len(data.store.class_names), persons=data.persons
         )
         objective.check_classes(data.store.class_names)
         check_start(recipe, objective)
@@ -283,7 +283,7 @@ class Training:
     def _checkpoint(self) -> Checkpoint:
         return Checkpoint(
             recipe=self.recipe,
-            skeleton=self.data.store.skeleton,
+            skeleton=self.data.skeleton,
             class_names=self.data.store.class_names,
             persons=self.data.persons,
             epoch=self.progress.epoch,

@@ -91,7 +91,8 @@ def resume(
         recipe = saved.recipe
         if store is not None:
             recipe = _at(recipe, store)
-        data = open_data(recipe)
+        brought = recipe.data.as_layout is not None
+        data = open_data(recipe, skeleton=saved.skeleton if brought else None)
         recordings = data.store.meta["checksums"]
         if saved.progress.get("recordings", recordings) != recordings:
             raise RecipeError(

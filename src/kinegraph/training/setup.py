@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from kinegraph.console import remark
 from kinegraph.data.copied_person import copies_a_lone_person
 from kinegraph.data.few_labels import labelled_part
 from kinegraph.data.loader import ALL, ClipLoader, Share
@@ -17,9 +18,10 @@ from kinegraph.data.reader import TrackReader
 from kinegraph.data.resident import choose_reader
 from kinegraph.data.splits import split_rows, validation_rows
 from kinegraph.data.store import Store, open_store
-from kinegraph.errors import RecipeError, StoreError, TrainingError
+from kinegraph.errors import LayoutError, RecipeError, StoreError, TrainingError
+from kinegraph.layout_mapping import JointMap, map_joints
 from kinegraph.recipe import Recipe
-from kinegraph.skeleton import Skeleton
+from kinegraph.skeleton import Skeleton, load_layout
 from kinegraph.transforms.pipeline import Pipeline
 
 Rows = NDArray[np.int64]
@@ -49,6 +51,11 @@ class RunData:
     def persons(self) -> int:
         """M, person slots."""
         return self.reader.persons
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """The layout that the network sees; the store may have another one."""
+        return self.reader.skeleton
 
     def training_loader(
         self, views: tuple[str, ...], device: torch.device, share: Share = ALL
@@ -146,7 +153,11 @@ class RunData:
 
 
 def open_data(
-    recipe: Recipe, store: str | Path | None = None, *, persons: int | None = None
+    recipe: Recipe,
+    store: str | Path | None = None,
+    *,
+    persons: int | None = None,
+    skeleton: Skeleton | None = None,
 ) -> RunData:
     """Open a recipe's recordings.
 
@@ -154,9 +165,11 @@ def open_data(
         recipe: The recipe.
         store: A store to use instead of the recipe's.
         persons: Person slots of a network that is trained already; default: as the recipe says.
+        skeleton: Layout of such a network, which clips are brought to; default: as the recipe says.
 
     Raises:
         RecipeError: The recipe names no store, or one that does not fit it.
+        LayoutError: ``data.as_layout`` is no layout.
         StoreError: The store cannot be opened.
         SplitError: The split does not work on the store.
     """
@@ -171,11 +184,13 @@ def open_data(
             " one with: kinegraph data import"
         )
     opened = open_store(path)
-    skeleton = opened.skeleton
+    joint_map = _joint_map(recipe, opened, skeleton)
+    skeleton = opened.skeleton if joint_map is None else joint_map.target
     if recipe.data.layout not in (None, skeleton.name):
         raise RecipeError(
-            f"the recipe is made for layout '{recipe.data.layout}', but store '{path}' has"
-            f" '{skeleton.name}' ({skeleton.joint_count} joints)"
+            f"the recipe is made for layout '{recipe.data.layout}', but store '{path}'"
+            f" {'has' if joint_map is None else 'is brought to'} '{skeleton.name}'"
+            f" ({skeleton.joint_count} joints)"
         )
     train, test = split_rows(opened, recipe.data.split or "")
     rows = {"train": train, "test": test}
@@ -200,10 +215,33 @@ def open_data(
             persons,
             count_nonzero=recipe.original,
             copy_alone=recipe.original and copies_a_lone_person(opened.class_names),
+            joint_map=joint_map,
         ),
         rows=rows,
         pipelines=build_pipelines(recipe, skeleton),
     )
+
+
+def _joint_map(recipe: Recipe, store: Store, skeleton: Skeleton | None) -> JointMap | None:
+    """Return how the clips of a store are brought to another layout; None: they stay.
+
+    Says once what was filled in from where, as those joints tell nothing new.
+
+    Raises:
+        RecipeError: The store has too little in common with the layout.
+        LayoutError: ``data.as_layout`` is no layout.
+    """
+    if skeleton is None and recipe.data.as_layout is not None:
+        skeleton = load_layout(recipe.data.as_layout)
+    if skeleton is None or not skeleton.difference(store.skeleton):
+        return None
+    try:
+        joint_map = map_joints(store.skeleton, skeleton)
+    except LayoutError as error:
+        raise RecipeError(f"store '{store.path}': {error}") from error
+    if joint_map.filled or recipe.data.as_layout is None:
+        remark(joint_map.describe())
+    return joint_map
 
 
 def build_pipelines(recipe: Recipe, skeleton: Skeleton) -> dict[str, Pipeline]:
