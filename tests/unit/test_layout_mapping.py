@@ -277,6 +277,20 @@ def test_a_layout_of_ones_own_may_be_gone_after_training(
     resume(run, device="cpu")
 
 
+def test_a_run_begins_from_one_of_another_layout(
+    make_store: MakeStore, tiny_recipe: TinyRecipe, tmp_path: Path
+) -> None:
+    values = tiny_recipe(training={"epochs": 1})
+    source = make_store(layout="ucla20")
+    other = converted(open_store(source), tmp_path / "utd", UTD)
+    before = trained(tmp_path / "before", values, source)
+    begun = values | {"start": {"run": str(before.path), "learns": "head"}}
+    with pytest.raises(RecipeError, match="--data.as_layout ucla20 brings them there"):
+        trained(tmp_path / "after", begun, other)
+    after = trained(tmp_path / "after", begun, other, as_layout="ucla20")
+    assert load_checkpoint(after.last).skeleton == UCLA
+
+
 def test_probe_takes_other_layouts_and_test_does_not(
     make_store: MakeStore, tiny_recipe: TinyRecipe, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],

@@ -92,7 +92,7 @@ class Training:
         self._check_selection()
         begun = None
         if resume is None:
-            begun = begin_from(objective, recipe, data.store.skeleton, world)
+            begun = begin_from(objective, recipe, data.skeleton, world)
         self.begun = begun.words if begun else None
         before = resume.progress if resume else {}
         self.begun_from = begun.weights if begun else before.get("begun_from")
