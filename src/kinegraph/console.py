@@ -21,6 +21,7 @@ Item = TypeVar("Item")
 SECONDS_BETWEEN_LINES = 10.0
 
 _helper = ""  # what this process is called if another one speaks for it
+_hushed = False  # whether remarks are kept back
 
 
 def speak_only_of_errors(name: str) -> None:
@@ -63,6 +64,22 @@ def say(text: str) -> None:
 
 def remark(text: str) -> None:
     """Write a line of plain text, never wrapped, to the standard error."""
+    if not _hushed:
+        _tell(text)
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Keep remarks back, for one of many things of the same kind; meters go on."""
+    global _hushed
+    before, _hushed = _hushed, True
+    try:
+        yield
+    finally:
+        _hushed = before
+
+
+def _tell(text: str) -> None:
     if _helper:
         return
     sys.stderr.write(text + "\n")
@@ -96,7 +113,7 @@ class _Lines:
     def update(self, done: int, text: str = "") -> None:
         if done != self._told and time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
             self._last, self._told = time.monotonic(), done
-            remark(f"{self._description}: {done}/{self._total} {text}".rstrip())
+            _tell(f"{self._description}: {done}/{self._total} {text}".rstrip())
 
 
 @contextmanager

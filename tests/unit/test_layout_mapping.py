@@ -20,7 +20,8 @@ from kinegraph.data.resident import make_resident, resident_bytes
 from kinegraph.data.store import Store, open_store
 from kinegraph.data.store_writer import create_store
 from kinegraph.errors import CheckpointError, LayoutError, RecipeError
-from kinegraph.evaluation.probe import nearest_clips, probe_run
+from kinegraph.evaluation.judges import nearest_clips
+from kinegraph.evaluation.probe import probe_run
 from kinegraph.evaluation.testing import open_run, score_run
 from kinegraph.inference.predictor import Predictor
 from kinegraph.layout_mapping import JointMap, map_joints
@@ -285,7 +286,7 @@ def test_a_run_begins_from_one_of_another_layout(
     other = converted(open_store(source), tmp_path / "utd", UTD)
     before = trained(tmp_path / "before", values, source)
     begun = values | {"start": {"run": str(before.path), "learns": "head"}}
-    with pytest.raises(RecipeError, match="--data.as_layout ucla20 brings them there"):
+    with pytest.raises(RecipeError, match=r"--data\.as_layout ucla20 brings them there"):
         trained(tmp_path / "after", begun, other)
     after = trained(tmp_path / "after", begun, other, as_layout="ucla20")
     assert load_checkpoint(after.last).skeleton == UCLA

@@ -158,8 +158,8 @@ def test_three_rows_are_printed_together(learned: Path, capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["--protocol", "lineer"], "found 'lineer', expected 'knn', 'linear', 'retrieval' or"
-         " 'tsne'; nearest: 'linear'"),
+        (["--protocol", "lineer"], "found 'lineer', expected 'knn', 'linear', 'retrieval', 'tsne',"
+         " 'finetune', 'semi' or 'transfer'; nearest: 'linear'"),
         (["--strength", "1"], "--strength belongs to --protocol linear, not to knn"),
         ([], "'nowhere' does not exist"),
     ],

@@ -63,6 +63,15 @@ class Part(NamedTuple):
 _Made = list[tuple[Batch, bool]]
 
 
+def shuffled(total: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Return the numbers of the clips in the order of an epoch that is shuffled."""
+    return _order_of(seed, epoch).permutation(total)
+
+
+def _order_of(seed: int, epoch: int) -> np.random.Generator:
+    return np.random.default_rng([seed, epoch, 0x6F72])
+
+
 class ClipLoader:
     """Batches of clips, one tuple of views at a time.
 
@@ -238,7 +247,7 @@ class ClipLoader:
 
     def _order(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the rows of an epoch in order, and for each how often it has occurred before."""
-        random = np.random.default_rng([self.seed, epoch, 0x6F72])
+        random = _order_of(self.seed, epoch)
         total = len(self.rows) * self.repeat
         if self.balanced:
             rows = self._balanced(random, total)

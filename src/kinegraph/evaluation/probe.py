@@ -71,6 +71,7 @@ def probe_run(
     judge: Judge,
     *,
     store: Path | None = None,
+    split: str | None = None,
     device: str = "auto",
     batch_size: int | None = None,
 ) -> Probed:
@@ -83,6 +84,7 @@ def probe_run(
         path: Run folder or checkpoint.
         judge: `nearest_clips`, `linear`, `retrieval` or a `PlaneJudge`.
         store: A store to use instead of the recipe's.
+        split: How to divide the clips instead of as the run does.
         device: Where to compute features.
         batch_size: Clips at a time, default as the recipe says; changes no result.
 
@@ -91,7 +93,7 @@ def probe_run(
         ScoreError: Features are no numbers, or the judge cannot work with so few clips.
     """
     chosen = choose_device(device)
-    opened = open_run(path, store, adapt=True)
+    opened = open_run(path, store, split=split, adapt=True)
     checkpoint, data = opened.checkpoint, opened.data
     labels = data.store.clips["label"].astype(np.int64)
     classes = {part: labels[data.rows[part]] for part in ("train", "test")}

@@ -34,7 +34,7 @@ def write_probe_report(
     probed: Probed,
     *,
     protocol: str,
-    settings: Mapping[str, float],
+    settings: Mapping[str, float | str],
     clouds: Mapping[str, Placed] | None = None,
 ) -> Path:
     """Write a self-contained page and return its path. What stands there is replaced.

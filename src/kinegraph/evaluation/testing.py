@@ -66,12 +66,28 @@ class Tested:
     selected: str
 
 
-def open_run(path: Path, store: Path | None = None, *, adapt: bool = False) -> Opened:
+def select_checkpoint(path: Path) -> tuple[Checkpoint, RunFolder | None, str]:
+    """Read a run's selected checkpoint; return it, its folder if any, and which epoch it is.
+
+    Raises:
+        CheckpointError: There is no usable checkpoint.
+    """
+    file = find_checkpoint(path)
+    folder = _folder_of(path, file)
+    checkpoint = load_checkpoint(file)
+    is_last = folder is not None and file == folder.last
+    return checkpoint, folder, "last" if is_last else checkpoint.recipe.evaluation.selection
+
+
+def open_run(
+    path: Path, store: Path | None = None, *, split: str | None = None, adapt: bool = False
+) -> Opened:
     """Open a run's selected checkpoint and its recordings.
 
     Args:
         path: Run folder or checkpoint.
         store: A store to use instead of the recipe's; its classes may be others.
+        split: How to divide the clips instead of as the recipe says.
         adapt: Whether clips of another layout are brought to that of the checkpoint, with a
             remark. A run with ``data.as_layout`` always does so.
 
@@ -79,14 +95,14 @@ def open_run(path: Path, store: Path | None = None, *, adapt: bool = False) -> O
         CheckpointError: There is no usable checkpoint, or the store has another layout.
         RecipeError, StoreError, SplitError: The recordings cannot be opened, or brought over.
     """
-    file = find_checkpoint(path)
-    folder = _folder_of(path, file)
-    checkpoint = load_checkpoint(file)
-    is_last = folder is not None and file == folder.last
-    selected = "last" if is_last else checkpoint.recipe.evaluation.selection
-    brought = adapt or checkpoint.recipe.data.as_layout is not None
+    checkpoint, folder, selected = select_checkpoint(path)
+    recipe = checkpoint.recipe
+    if split is not None:
+        place = recipe.data.model_copy(update={"split": split})
+        recipe = recipe.model_copy(update={"data": place})
+    brought = adapt or recipe.data.as_layout is not None
     data = open_data(
-        checkpoint.recipe,
+        recipe,
         store,
         persons=checkpoint.persons,
         skeleton=checkpoint.skeleton if brought else None,

@@ -173,17 +173,8 @@ def open_data(
         StoreError: The store cannot be opened.
         SplitError: The split does not work on the store.
     """
-    path = store or recipe.data.store
-    if not path:
-        raise RecipeError(
-            "no recordings are named: give --data.store STORE (made by kinegraph data import)"
-        )
-    if not Path(path).exists():
-        raise StoreError(
-            f"store '{path}' does not exist; if it was moved, say where with --data.store, and make"
-            " one with: kinegraph data import"
-        )
-    opened = open_store(path)
+    opened = named_store(recipe, store)
+    path = opened.path
     joint_map = _joint_map(recipe, opened, skeleton)
     skeleton = opened.skeleton if joint_map is None else joint_map.target
     if recipe.data.layout not in (None, skeleton.name):
@@ -220,6 +211,26 @@ def open_data(
         rows=rows,
         pipelines=build_pipelines(recipe, skeleton),
     )
+
+
+def named_store(recipe: Recipe, store: str | Path | None = None) -> Store:
+    """Open the store that a recipe names, or another one instead.
+
+    Raises:
+        RecipeError: The recipe names no store.
+        StoreError: The store cannot be opened.
+    """
+    path = store or recipe.data.store
+    if not path:
+        raise RecipeError(
+            "no recordings are named: give --data.store STORE (made by kinegraph data import)"
+        )
+    if not Path(path).exists():
+        raise StoreError(
+            f"store '{path}' does not exist; if it was moved, say where with --data.store, and make"
+            " one with: kinegraph data import"
+        )
+    return open_store(path)
 
 
 def _joint_map(recipe: Recipe, store: Store, skeleton: Skeleton | None) -> JointMap | None:
