@@ -28,6 +28,7 @@ from kinegraph.objectives.base import Objective
 from kinegraph.recipe import Recipe, load_recipe
 
 LONG = {"stgcn": 300}  # frames; of all others 64
+PREPARED_FRAMES = {"stgcn": 300, "aimclr": 50}  # of all recordings; of others 30 to 150
 # Systems that are measured besides the two networks: what they change in CTR-GCN's recipe.
 SYSTEMS: dict[str, dict[str, str]] = {
     "infogcn": {"backbone": "{name: infogcn}", "objective": "{name: bottleneck}"},
@@ -66,7 +67,8 @@ def store_for(place: Place, network: str, batch: int, alone: float = 0.0) -> Pat
     """Return random recordings: 25 joints, two people, 60 classes; made once and kept."""
     folder = place.folder / f"{network}-{batch}-{alone}"
     if not folder.exists():
-        frames = (300, 300) if network == "stgcn" else (30, 150)
+        prepared = PREPARED_FRAMES.get(network)
+        frames = (prepared, prepared) if prepared else (30, 150)
         frames = (10, 12) if place.smoke else frames
         store = RandomStore(
             "ntu25", train=4 * batch, test=2 * batch, frames=frames, persons=2, alone=alone
@@ -156,6 +158,28 @@ def train_row(place: Place, network: str) -> list[Found]:
         share = Found([100 * seconds / step for seconds in data], {"step_seconds": step})
         memory = Found([speed.details["peak_gib"]] if speed.details["peak_gib"] else [])
         return [speed, memory, share][: 3 if network == "ctrgcn" else 2]
+
+
+def contrast_row(place: Place) -> list[Found]:
+    """AimCLR's published pre-training: three views of a clip, two encoders, the queue."""
+    precise()
+    batch = place.size(128, 2)
+    values = {
+        "data.split": SPLIT,
+        "training.batch_size": str(batch),
+        "training.precision": "bf16",
+        "objective.queue": str(place.size(32768, 8)),
+    }
+    if place.device == "cpu":  # what a CPU cannot do, or not in a test's time
+        values |= {f"training.{name}": value for name, value in PLAIN.items()}
+    recipe = load_recipe("ntu-aimclr", list(values.items()))
+    store = store_for(place, "aimclr", batch)
+    with set_up(recipe, store, torch.device(place.device)) as bench:
+        speed = train(bench, place)
+        # Batches of three views: what augmentation takes, made alone.
+        speed.details["data_seconds"] = bench.data_seconds()
+        peak = speed.details["peak_gib"]
+        return [speed, Found([peak] if peak else [])]
 
 
 def inference_row(place: Place, network: str, batch: int, precision: str) -> list[Found]:
@@ -356,6 +380,9 @@ def _goal_rows() -> Iterator[Row]:
         yield Row("goals", lines, partial(train_row, network=network), 60)
         run = partial(inference_row, network=network, batch=256, precision="bf16")
         yield Row("goals", (goal_line(f"{network}-infer"),), run, 45)
+    pretraining = goal_line("aimclr-train")
+    peak = Line(f"{pretraining.name}: peak memory", "GiB")
+    yield Row("goals", (pretraining, peak), contrast_row, 60)
     for network in ("ctrgcn", "stgcn"):
         for key, batch, precision in (
             (f"{network}-infer-64", 64, "bf16"),
