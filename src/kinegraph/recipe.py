@@ -126,8 +126,8 @@ class EvaluationConfig(Config):
     batch_size: int = Field(64, ge=1)
     """Clips in a batch; changes no result."""
     every: int = Field(5, ge=1)
-    """Epochs between evaluations while training. A classifier whose best epoch counts is
-    evaluated after every epoch."""
+    """Epochs between evaluations while training. `selection: test` is among these; a classifier
+    with `selection: validation` is evaluated after every epoch."""
     selection: Literal["last", "validation", "test"] = "last"
     """Which epoch counts: the last; the best on training subjects set aside; or the best on the
     test clips, as the original programs did. Without labels, the best is that of k-NN."""

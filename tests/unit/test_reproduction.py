@@ -127,7 +127,8 @@ def check_before(plan: Plan, recipe: Recipe) -> None:
     assert before.transforms["test"] == recipe.transforms["test"]
     assert (before.stream == recipe.stream) or before.objective.name == "crossclr"  # type: ignore[attr-defined]
     assert (before.start.learns, recipe.start.learns) == ("all", "head")
-    assert recipe.evaluation.selection == ("last" if "nw-ucla" in plan.name else "test")
+    chosen = ("last" if "nw-ucla" in plan.name else "test", 5)
+    assert (recipe.evaluation.selection, recipe.evaluation.every) == chosen
 
 
 def test_plans_are_those_of_the_publications() -> None:

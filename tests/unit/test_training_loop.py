@@ -265,6 +265,23 @@ def test_selection_keeps_the_best_epoch(train: Train, monkeypatch: pytest.Monkey
     assert not same(best.group("model"), weights_of(run))
 
 
+@pytest.mark.parametrize(
+    ("selection", "looks"), [("test", [2, 4, 5]), ("validation", [1, 2, 3, 4, 5])]
+)
+def test_an_epoch_is_selected_among_those_that_are_evaluated(
+    train: Train, monkeypatch: pytest.MonkeyPatch, selection: str, looks: list[int]
+) -> None:
+    accuracies = iter([0.1, 0.3, 0.2, 0.1, 0.1])
+    monkeypatch.setattr(loop, "top_k", lambda *_: next(accuracies))
+    run = train(
+        data={"split": "random"}, training={"epochs": 5, "batch_size": 2},
+        evaluation={"selection": selection, "every": 2},
+    )  # fmt: skip
+    rows = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    assert [row["epoch"] for row in rows if f"{selection}_top1" in row] == looks
+    assert load_checkpoint(run.best).epoch == looks[1]
+
+
 def test_last_epoch_needs_no_best(train: Train) -> None:
     run = train(evaluation={"selection": "last"})
     assert not run.best.exists()
