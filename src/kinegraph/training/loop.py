@@ -188,8 +188,8 @@ class Training:
         """Measure the monitored clips if this epoch is due, and keep the best epoch if asked to."""
         epoch, evaluation = self.progress.epoch + 1, self.recipe.evaluation
         selecting = evaluation.selection != "last"
-        # The original programs choose on the test clips among the epochs that they evaluate. Watching
-        # takes a pass over the training clips as well: too much for every epoch.
+        # The original programs choose on the test clips, among the epochs that they evaluate.
+        # Watching takes a pass over the training clips as well: too much for every epoch.
         always = evaluation.selection == "validation" and self.watcher is None
         due = always or epoch % evaluation.every == 0
         if not due and epoch != self.recipe.training.epochs:
