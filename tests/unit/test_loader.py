@@ -136,6 +136,30 @@ def test_every_occurrence_has_draws_of_its_own(store: Store) -> None:
     assert len(everything.unique(dim=0)) == 16
 
 
+def test_draws_repeat_place_by_place_where_the_original_asks_for_it(tmp_path: Path) -> None:
+    joints = np.random.default_rng(0).standard_normal((12, 25, 3))
+    with create_store(tmp_path / "alike", NTU, ["a"], source="test") as writer:
+        for row in range(6):  # only draws can tell these clips apart
+            writer.add(Clip(f"clip {row}", (Track(joints),), 12, 0))
+    alike = open_store(tmp_path / "alike")
+
+    def places(epoch: int, **options: object) -> torch.Tensor:
+        loader = loader_of(alike, shuffle=True, batch_size=4, **options)
+        return torch.cat([batch.x for batch in one_view(loader, epoch)])
+
+    first = places(0, repeat_draws=True)
+    assert torch.equal(first, places(7, repeat_draws=True))
+    assert len(torch.unique(first, dim=0)) == 6, "each place has draws of its own"
+    assert not torch.equal(first, places(0, repeat_draws=True, seed=1))
+    assert not torch.equal(places(0), places(7))
+    halves = [
+        loader_of(alike, shuffle=True, batch_size=6, repeat_draws=True, share=Share(rank, 2))
+        for rank in range(2)
+    ]
+    shared = torch.cat([batch.x for half in halves for batch in one_view(half, 3)])
+    assert torch.equal(shared, first)
+
+
 def test_shuffling_gives_every_clip_once_in_a_new_order(store: Store) -> None:
     loader = loader_of(store, shuffle=True, batch_size=4)
     orders = [torch.cat([b.index for b in one_view(loader, epoch)]).tolist() for epoch in (0, 1)]

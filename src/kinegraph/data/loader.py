@@ -53,10 +53,17 @@ ALL = Share()
 
 
 class Part(NamedTuple):
-    """The clips of one batch: (N,) rows of the store, and how often each occurred before."""
+    """The clips of one batch: (N,) rows of the store, and what the draws of each depend on.
+
+    Attributes:
+        rows: Rows of the store.
+        turns: Number of the occurrence, over all epochs.
+        keys: Whose draws: the row again, or the place in the epoch where draws repeat.
+    """
 
     rows: NDArray[np.int64]
     turns: NDArray[np.int64]
+    keys: NDArray[np.int64]
 
 
 # One batch for each view, and whether its absent people need not be zero
@@ -96,6 +103,8 @@ class ClipLoader:
             the people of a clip which rows the network gets.
         row_multiple: The number of rows is filled up to a multiple of this, see `plan_rows`.
         share: The part of every batch that is made here; it may be without clips.
+        repeat_draws: Whether the draws of an epoch are those of the first, place by place, as in
+            the originals, which seed their workers anew (``quirks: original``).
     """
 
     def __init__(
@@ -117,6 +126,7 @@ class ClipLoader:
         count_absent: bool = False,
         row_multiple: int = 1,
         share: Share = ALL,
+        repeat_draws: bool = False,
     ) -> None:
         self.reader = reader
         self.labels = torch.from_numpy(np.asarray(labels, dtype=np.int64))
@@ -133,6 +143,7 @@ class ClipLoader:
         self.count_absent = count_absent
         self.row_multiple = row_multiple
         self.share = share
+        self.repeat_draws = repeat_draws
 
     @property
     def clips_per_epoch(self) -> int:
@@ -145,7 +156,7 @@ class ClipLoader:
 
     def epoch(self, epoch: int = 0, *, skip: int = 0) -> Iterator[tuple[Batch, ...]]:
         """Yield the batches of one epoch, leaving out the first ``skip``."""
-        made = self._made(self.parts(epoch)[skip:], epoch)
+        made = self._made(self.parts(epoch)[skip:])
         if self.ahead:
             made = prefetch(made, self.ahead)
         return made if self._stays else carried(made, self.device)
@@ -153,10 +164,15 @@ class ClipLoader:
     def parts(self, epoch: int) -> list[Part]:
         """Return the clips of every batch of an epoch; it is decided here and nowhere else."""
         rows, turns = self._order(epoch)
+        keys = rows
+        # Every occurrence of a clip in an epoch has draws of its own.
+        turns += epoch * MAX_TURNS
+        if self.repeat_draws:
+            keys, turns = np.arange(len(rows)), np.zeros_like(turns)
         last = self.clips_per_epoch
         begins = range(0, last, self.batch_size)
         cuts = [slice(begin, min(begin + self.batch_size, last)) for begin in begins]
-        return [Part(rows[cut], turns[cut]) for cut in cuts]
+        return [Part(rows[cut], turns[cut], keys[cut]) for cut in cuts]
 
     def batch(self, rows: Tensor, epoch: int | Tensor = 0) -> tuple[Batch, ...]:
         """Return one batch of clips ``rows`` (N,) for each view.
@@ -187,16 +203,16 @@ class ClipLoader:
         clip_bytes = 4 * frames * math.prod(self.reader.row_shape)
         return max(1, min(DEVICE_CLIPS, DEVICE_BYTES // clip_bytes) // clips)
 
-    def _made(self, parts: Sequence[Part], epoch: int) -> Iterator[tuple[Batch, ...]]:
+    def _made(self, parts: Sequence[Part]) -> Iterator[tuple[Batch, ...]]:
         """Yield this process's share of each part as a batch, where the reader's joints are."""
         for begin in range(0, len(parts), self.batches_at_once):
             group = parts[begin : begin + self.batches_at_once]
             shares = [Part(*(values[self.share.of(len(values))] for values in p)) for p in group]
             some = shares if any(len(own.rows) for own in shares) else group  # never no clip at all
-            rows = torch.from_numpy(np.concatenate([part.rows for part in some]))
-            turns = torch.from_numpy(np.concatenate([part.turns for part in some]))
-            # Every occurrence of a clip in an epoch has draws of its own.
-            made = self._together(rows, epoch * MAX_TURNS + turns)
+            rows, turns, keys = (
+                torch.from_numpy(np.concatenate(v)) for v in zip(*some, strict=True)
+            )
+            made = self._together(rows, turns, keys)
             end = 0
             for part, own in zip(group, shares, strict=True):
                 end, start = end + len(own.rows), end
@@ -228,10 +244,11 @@ class ClipLoader:
         plan = plan_rows(present, share_absent=self.count_absent, multiple=self.row_multiple)
         return upload_parts(plan, self.reader.joints.device)
 
-    def _together(self, rows: Tensor, epoch: int | Tensor) -> _Made:
+    def _together(self, rows: Tensor, epoch: int | Tensor, keys: Tensor | None = None) -> _Made:
         """Return clips as one batch for each view, where the reader's joints are."""
         device = self.reader.joints.device
         index, label = upload(rows, device), upload(self.labels[rows], device)
+        drawn_for = upload(keys, device) if self.repeat_draws and keys is not None else index
         present = upload(torch.from_numpy(self.reader.present[rows.numpy()]), device)
         if isinstance(epoch, Tensor):
             epoch = upload(epoch, device)
@@ -240,7 +257,7 @@ class ClipLoader:
         # Whoever asks may be computing in half precision; joints are never made in it.
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
             for view, pipeline in enumerate(self.pipelines):
-                fixed = pipeline(tracks, seed=self.seed, epoch=epoch, index=index, view=view)
+                fixed = pipeline(tracks, seed=self.seed, epoch=epoch, index=drawn_for, view=view)
                 batch = Batch(x=fixed.dense(), label=label, index=index, present=present)
                 made.append((batch, fixed.filled))
         return made

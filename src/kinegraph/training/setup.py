@@ -86,6 +86,7 @@ class RunData:
             count_absent=self.recipe.original,
             row_multiple=self._row_multiple(device, training.batch_size),
             share=share,
+            repeat_draws=self.recipe.original,
         )
         if len(loader) == 0:
             raise RecipeError(
