@@ -248,6 +248,13 @@ def test_runs_of_other_ways_or_weights_are_not_mixed(
     after = probe(capsys, *words, 1, "--force")
     assert before["results"][0][RANDOM] == after["results"][0][RANDOM]
     assert probe(capsys, *words, 1) == after
+    # A run may be moved with all that judges it.
+    run.path.rename(tmp_path / "moved")
+    moved = (tmp_path / "moved", *words[1:], 1)
+    assert probe(capsys, *moved)["results"] == after["results"]
+    moved[0].rename(run.path)
+    RunFolder(run.path / "probes" / "finetune" / "encoder-draw0").last.write_bytes(b"cut short")
+    assert "is not a readable checkpoint" in probe(capsys, *words, 1, code=2)
 
 
 def test_transfer_takes_other_classes_and_layouts(

@@ -8,7 +8,7 @@ is trained in the same way, and raw coordinates meet the linear judge with the s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from kinegraph.console import hushed, remark
 from kinegraph.data.few_labels import labelled_part
-from kinegraph.errors import OutputError, RecipeError, TrainingError
+from kinegraph.errors import CheckpointError, OutputError, RecipeError, TrainingError
 from kinegraph.evaluation.baselines import raw_coordinates
 from kinegraph.evaluation.judges import Described
 from kinegraph.evaluation.probe import ENCODER, RANDOM, RAW, linear
@@ -24,9 +24,9 @@ from kinegraph.evaluation.probe_recipe import Wishes, derive, sized
 from kinegraph.evaluation.testing import Opened, select_checkpoint
 from kinegraph.files import reason
 from kinegraph.recipe import Recipe, StartConfig
-from kinegraph.reproduction.runs import PlannedRun, State, look_at
+from kinegraph.reproduction.runs import PlannedRun, State, begun_at, look_at
 from kinegraph.training.beginning import weights_checksum
-from kinegraph.training.checkpoint import load_checkpoint
+from kinegraph.training.checkpoint import Checkpoint, load_checkpoint
 from kinegraph.training.run import resume, start
 from kinegraph.training.run_folder import RunFolder
 from kinegraph.training.setup import named_store, open_data
@@ -183,9 +183,12 @@ def look_at_all(protocol: Protocol, *, force: bool = False) -> list[State]:
     own = weights_checksum(protocol.opened.checkpoint)
     states = []
     for run in protocol.runs:
+        saved = _saved(run) if run.row == ENCODER else None
+        changed = saved is not None and saved.progress.get("begun_from") != own
+        if saved is not None and not changed:  # the same encoder, wherever it lay then
+            run = replace(run, recipe=begun_at(run.recipe, saved.recipe.start.run))
         state = look_at(run, recordings=recordings, force=force)
-        begun = state in (State.FINISHED, State.INTERRUPTED)
-        if begun and run.row == ENCODER and _began_from(run) != own:
+        if changed and state in (State.FINISHED, State.INTERRUPTED):
             if not force:
                 raise RecipeError(
                     f"'{run.folder.path}' judges other weights: the encoder has been trained since"
@@ -196,8 +199,12 @@ def look_at_all(protocol: Protocol, *, force: bool = False) -> list[State]:
     return states
 
 
-def _began_from(run: ProbeRun) -> str:
-    return str(load_checkpoint(run.folder.last).progress.get("begun_from"))
+def _saved(run: ProbeRun) -> Checkpoint | None:
+    """Return the last checkpoint of a run; `look_at` says what is wrong with one that is none."""
+    try:
+        return load_checkpoint(run.folder.last)
+    except CheckpointError:
+        return None
 
 
 def train_protocol(protocol: Protocol, *, device: str, force: bool = False) -> None:
