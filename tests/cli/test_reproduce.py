@@ -176,7 +176,8 @@ def staged(words: list[str], tiny_recipe: Callable[..., dict[str, Any]]) -> list
     Path("first.yaml").write_text(yaml.safe_dump(recipe))
     plan = PLAN | {
         "before": {"recipe": "first.yaml", "options": {"optim.lr": 0.02}},
-        "options": {"start.learns": "head"}, "stream_options": {}, "targets": {},
+        "options": {"start.learns": "head", "training.epochs": EPOCHS},
+        "stream_options": {}, "targets": {},
         "runs": {"joint": [1], "bone": [1]},
     }  # fmt: skip
     Path("staged.yaml").write_text(yaml.safe_dump(plan, sort_keys=False))
@@ -200,7 +201,9 @@ def test_what_is_trained_before_comes_first_and_is_not_trained_again(
     assert [run["before"]["run"] for run in reached["runs"]] == [
         "joint-seed1-pretraining", "bone-seed1-pretraining",
     ]  # fmt: skip
-    assert [(run["epochs"], run["before"]["epochs"]) for run in reached["runs"]] == [(2, 3)] * 2
+    assert [(run["epochs"], run["before"]["epochs"]) for run in reached["runs"]] == [
+        (EPOCHS, 3)
+    ] * 2
     assert [one["name"] for one in reached["ensembles"]] == ["both"]
     for name in ("joint-seed1-pretraining", "joint-seed1"):
         trained = yaml.safe_load(Path(f"whole/{name}/recipe.yaml").read_text())
