@@ -192,6 +192,11 @@ class Recipe(Config):
         """Whether ``quirks: original`` is set."""
         return self.quirks == "original"
 
+    @property
+    def needs_labels(self) -> bool:
+        """Whether the objective learns from labels; without, clips that have none train, too."""
+        return getattr(self.objective, "needs_labels", True)
+
     def to_yaml(self) -> str:
         """Return the whole recipe as YAML."""
         return yaml.safe_dump(

@@ -7,7 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kinegraph.data.splits import SPLITS, split_rows, validation_rows, working_splits
+from kinegraph.data.splits import (
+    SPLITS,
+    split_rows,
+    unlabelled_rows,
+    validation_rows,
+    working_splits,
+)
 from kinegraph.data.store import Clip, Store, Track, create_store, open_store
 from kinegraph.errors import SplitError
 from kinegraph.skeleton import load_layout
@@ -74,6 +80,19 @@ def test_unlabelled_clips_are_in_neither_part(tmp_path: Path) -> None:
     store = make_store(tmp_path / "s", label=[0, 0, -1, -1], subject=[1, 2, 1, 2])
     train, test = split_rows(store, "subjects")
     assert (train.tolist(), test.tolist()) == ([0], [1])
+
+
+def test_unlabelled_clips_follow_the_rule(tmp_path: Path) -> None:
+    labels, subjects = [0, 1, -1, -1, -1, 0], [1, 2, 3, 4, -1, 1]
+    store = make_store(tmp_path / "s", label=labels, subject=subjects)
+    assert unlabelled_rows(store, "subjects").tolist() == [2], "4 tests, of 4 nobody knows who"
+    with pytest.raises(SplitError, match="unknown split 'subject'"):
+        unlabelled_rows(store, "subject")
+    with pytest.raises(SplitError, match="has no split of its own"):
+        unlabelled_rows(store)
+    nothing = make_store(tmp_path / "n", label=[-1] * 3, subject=[1, 2, 3])
+    assert unlabelled_rows(nothing).tolist() == [0, 1, 2]
+    assert unlabelled_rows(nothing, "subjects").tolist() == [0, 2]
 
 
 def test_random_takes_a_quarter_of_each_class(tmp_path: Path) -> None:

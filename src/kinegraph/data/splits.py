@@ -138,6 +138,30 @@ def split_rows(store: Store, split: str = "", *, seed: int = 0) -> tuple[Rows, R
     return train, test
 
 
+def unlabelled_rows(store: Store, split: str = "", *, seed: int = 0) -> Rows:
+    """Return the rows without a label that would train if they had one, in store order.
+
+    Clips of which the source does not tell what the rule needs are left out: they may show people
+    who test. A store without any label and without a split divides nothing: all of it trains.
+
+    Args:
+        store: The clips.
+        split: As for `split_rows`.
+        seed: As for `split_rows`.
+
+    Raises:
+        SplitError: There is no such split.
+    """
+    labels = store.clips["label"].astype(np.int64)
+    split = split or store.default_split
+    if not split and np.all(labels == UNKNOWN):
+        return np.arange(len(labels), dtype=np.int64)
+    if split not in SPLITS and split not in store.stored_splits:
+        split_rows(store, split, seed=seed)  # which says what is wrong
+    trains, _ = _sides(store, split, seed)
+    return np.flatnonzero(trains & (labels == UNKNOWN))
+
+
 def working_splits(store: Store) -> dict[str, tuple[int, int]]:
     """Return every split that works on a store, with the numbers of clips that train and test."""
     sizes = {}
@@ -186,6 +210,13 @@ def validation_rows(
 
 
 def _divide(store: Store, split: str, seed: int) -> tuple[Rows, Rows]:
+    labelled = store.clips["label"] != UNKNOWN
+    trains, tests = _sides(store, split, seed)
+    return np.flatnonzero(trains & labelled), np.flatnonzero(tests & labelled)
+
+
+def _sides(store: Store, split: str, seed: int) -> tuple[Mask, Mask]:
+    """Return whether each clip trains, and whether it tests, with a label or without."""
     labels = store.clips["label"].astype(np.int64)
     if split in store.stored_splits:
         part = store.stored_splits[split]
@@ -200,8 +231,7 @@ def _divide(store: Store, split: str, seed: int) -> tuple[Rows, Rows]:
         tests = ~trains & known
         if rule.test_values is not None:
             tests &= np.isin(field, rule.test_values)
-    labelled = labels != UNKNOWN
-    return np.flatnonzero(trains & labelled), np.flatnonzero(tests & labelled)
+    return trains, tests
 
 
 def _lack(store: Store, split: str, train: Rows) -> str:

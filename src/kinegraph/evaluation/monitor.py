@@ -45,7 +45,7 @@ class Monitor:
         self.measure = f"{part}{KNN}"
         self._labels = data.store.clips["label"].astype(np.int64)
         self._train, self._seen = (self._labelled(name) for name in ("train", part))
-        self._paired = _some(data.rows["train"], PAIRED, data.recipe.seed)
+        self._paired = _some(data.training_rows, PAIRED, data.recipe.seed)
 
     @property
     def knows_classes(self) -> bool:

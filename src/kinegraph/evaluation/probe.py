@@ -95,6 +95,11 @@ def probe_run(
     chosen = choose_device(device)
     opened = open_run(path, store, split=split, adapt=True)
     checkpoint, data = opened.checkpoint, opened.data
+    if not all(len(data.rows[part]) for part in ("train", "test")):
+        raise ScoreError(
+            f"store '{data.store.path}' has no labelled clips to judge features by: give"
+            " --data.store STORE with recordings that have labels"
+        )
     labels = data.store.clips["label"].astype(np.int64)
     classes = {part: labels[data.rows[part]] for part in ("train", "test")}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -24,6 +24,7 @@ ORIGINAL_STREAMS = (("joint", "joint-motion"), ("joint", "joint-motion", "bone")
 class MomentumContrastConfig(Config):
     """What all methods of momentum contrast can be told."""
 
+    needs_labels: ClassVar[bool] = False
     queue: int = Field(32768, ge=1)
     """Keys of earlier clips that a clip is told from. With fewer training clips than this, the
     queue holds each of them as it was in several epochs, and a clip is told from itself as well:

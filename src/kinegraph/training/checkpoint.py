@@ -42,7 +42,7 @@ class Checkpoint:
     Attributes:
         recipe: What was trained.
         skeleton: Layout of the joints.
-        class_names: Names of the classes, in label order.
+        class_names: Names of the classes, in label order; none where nothing was labelled.
         persons: M, person slots of the network.
         epoch: Epochs that are finished.
         step: Optimiser steps of the epoch that was under way, 0 between epochs.
@@ -216,8 +216,11 @@ def load_checkpoint(path: Path, *, weights: bool = True) -> Checkpoint:
 def _from_header(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> Checkpoint:
     try:
         names = header["class_names"]
-        if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
+        if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
             raise ValueError("class_names is not a list of names")
+        recipe = parse_recipe(header["recipe"], where=f"recipe in checkpoint '{path}'")
+        if not names and recipe.needs_labels:
+            raise ValueError("class_names is empty")
         numbers = {key: header[key] for key in ("persons", "epoch", "step")}
         for key, value in numbers.items():
             if type(value) is not int or not 0 <= value <= LARGEST:
@@ -228,7 +231,7 @@ def _from_header(path: Path, header: dict[str, Any], tensors: dict[str, Tensor])
         if not 1 <= numbers["persons"] <= MAX_PERSONS:
             raise ValueError(f"persons is {numbers['persons']}")
         return Checkpoint(
-            recipe=parse_recipe(header["recipe"], where=f"recipe in checkpoint '{path}'"),
+            recipe=recipe,
             skeleton=Skeleton.from_dict(header["skeleton"]),
             class_names=tuple(names),
             **numbers,

@@ -11,12 +11,13 @@ import torch
 from numpy.typing import NDArray
 
 from kinegraph.console import remark
+from kinegraph.data.clip import UNKNOWN
 from kinegraph.data.copied_person import copies_a_lone_person
 from kinegraph.data.few_labels import labelled_part
 from kinegraph.data.loader import ALL, ClipLoader, Share
 from kinegraph.data.reader import TrackReader
 from kinegraph.data.resident import choose_reader
-from kinegraph.data.splits import split_rows, validation_rows
+from kinegraph.data.splits import split_rows, unlabelled_rows, validation_rows
 from kinegraph.data.store import Store, open_store
 from kinegraph.errors import LayoutError, RecipeError, StoreError, TrainingError
 from kinegraph.layout_mapping import JointMap, map_joints
@@ -25,6 +26,7 @@ from kinegraph.skeleton import Skeleton, load_layout
 from kinegraph.transforms.pipeline import Pipeline
 
 Rows = NDArray[np.int64]
+NOBODY: Rows = np.zeros(0, dtype=np.int64)
 BATCHES_AHEAD = 2  # that a thread makes where batches are made on the host for another device
 
 
@@ -36,7 +38,8 @@ class RunData:
         recipe: The recipe.
         store: The store.
         reader: Its tracks as tensors, on the host.
-        rows: Part (``train``, ``validation``, ``test``) -> rows of the store.
+        rows: Part (``train``, ``validation``, ``test``) -> rows of the store, all with labels;
+            ``unlabelled`` are those without, where a run that needs no labels trains on them, too.
         pipelines: View -> transforms.
     """
 
@@ -57,6 +60,11 @@ class RunData:
         """The layout that the network sees; the store may have another one."""
         return self.reader.skeleton
 
+    @property
+    def training_rows(self) -> Rows:
+        """Rows of the clips that train, those without a label included, in store order."""
+        return np.sort(np.concatenate((self.rows["train"], self.rows.get("unlabelled", NOBODY))))
+
     def training_loader(
         self, views: tuple[str, ...], device: torch.device, share: Share = ALL
     ) -> ClipLoader:
@@ -72,7 +80,7 @@ class RunData:
         loader = ClipLoader(
             self.reader_for(device),
             labels,
-            self.rows["train"],
+            self.training_rows,
             self.pipelines,
             views=views,
             batch_size=training.batch_size,
@@ -91,7 +99,7 @@ class RunData:
         if len(loader) == 0:
             raise RecipeError(
                 f"training.batch_size {training.batch_size} is more than the"
-                f" {len(self.rows['train']) * training.repeat} clips of an epoch, and"
+                f" {len(self.training_rows) * training.repeat} clips of an epoch, and"
                 " training.drop_last leaves out what is less than a batch"
             )
         return loader
@@ -184,20 +192,7 @@ def open_data(
             f" {'has' if joint_map is None else 'is brought to'} '{skeleton.name}'"
             f" ({skeleton.joint_count} joints)"
         )
-    train, test = split_rows(opened, recipe.data.split or "")
-    rows = {"train": train, "test": test}
-    if recipe.evaluation.selection == "validation":
-        rows["train"], rows["validation"] = validation_rows(
-            opened, train, recipe.evaluation.validation_fraction, seed=recipe.seed
-        )
-    if recipe.data.label_share is not None:
-        rows["train"] = labelled_part(
-            rows["train"],
-            opened.clips["label"],
-            recipe.data.label_share,
-            draw=recipe.data.label_draw,
-            original=recipe.original,
-        )
+    rows = _divide(recipe, opened)
     persons = persons or recipe.data.persons or min(opened.max_persons, 2)
     return RunData(
         recipe=recipe,
@@ -212,6 +207,35 @@ def open_data(
         rows=rows,
         pipelines=build_pipelines(recipe, skeleton),
     )
+
+
+def _divide(recipe: Recipe, store: Store) -> dict[str, Rows]:
+    """Return the rows of each part; without labels, also those that nobody has labelled."""
+    split, labels = recipe.data.split or "", store.clips["label"]
+    if recipe.needs_labels or np.any(labels != UNKNOWN):
+        train, test = split_rows(store, split)
+    else:
+        train = test = NOBODY
+    rows = {"train": train, "test": test}
+    if recipe.evaluation.selection == "validation":
+        rows["train"], rows["validation"] = validation_rows(
+            store, train, recipe.evaluation.validation_fraction, seed=recipe.seed
+        )
+    if recipe.data.label_share is not None:
+        rows["train"] = labelled_part(
+            rows["train"],
+            labels,
+            recipe.data.label_share,
+            draw=recipe.data.label_draw,
+            original=recipe.original,
+        )
+    if not recipe.needs_labels:
+        unlabelled = unlabelled_rows(store, split)
+        aside = store.clips["subject"][rows.get("validation", rows["train"][:0])]
+        unlabelled = unlabelled[~np.isin(store.clips["subject"][unlabelled], aside)]
+        if len(unlabelled):
+            rows["unlabelled"] = unlabelled
+    return rows
 
 
 def named_store(recipe: Recipe, store: str | Path | None = None) -> Store:
