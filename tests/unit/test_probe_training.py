@@ -24,6 +24,7 @@ from kinegraph.data.store_writer import create_store
 from kinegraph.evaluation import probe_recipe, probe_runs
 from kinegraph.evaluation.baselines import raw_coordinates
 from kinegraph.evaluation.judges import Described, nearest_clips
+from kinegraph.evaluation.labels_picture import draw, save_labels_picture
 from kinegraph.evaluation.probe import (
     ENCODER,
     RANDOM,
@@ -132,6 +133,8 @@ def test_few_labels_go_far_with_what_was_learned(
     words = (place / "learned", "--protocol", "semi", "--shares", "0.2", "--draws", "2",
              "--epochs", "5", "--lr", "0.01", "--out", tmp_path / "out")  # fmt: skip
     facts = probe(capsys, *words)
+    kept = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert kept | {"result": str(tmp_path / "out" / "result.json")} == facts
     (few,) = facts["summaries"]
     assert (few["share"], few["train_clips"], few["draws"]) == (0.2, 12, 2)
     assert few["rows"][ENCODER]["top-1"] > 0.9
@@ -184,6 +187,26 @@ def test_numbers_of_draws_are_added_up_by_share() -> None:
     assert many["rows"][RAW] == {"top-1": 0.25, "deviation": 0}
     (alone,) = summarise(found[:1])
     assert alone["rows"][ENCODER] == {"top-1": 0.5, "deviation": None}
+
+
+def test_the_picture_shows_means_and_deviations(tmp_path: Path) -> None:
+    found = [
+        {"share": share, "draw": draw, "train_clips": 10, ENCODER: own, RANDOM: own / 2, RAW: 0.25}
+        for share, draw, own in ((0.01, 0, 0.5), (0.01, 1, 0.7), (0.2, 0, 0.8), (0.2, 1, 0.8))
+    ]
+    figure = draw(summarise(found), "few")
+    (axes,) = figure.axes
+    own, random, raw = (bars.lines[0].get_xydata().tolist() for bars in axes.containers)
+    assert own == [[1, 60], [20, 80]]
+    assert random == [[1, 30], [20, 40]]
+    assert raw == [[1, 25], [20, 25]]
+    (first, _) = axes.containers[0].lines[2][0].get_segments()
+    assert first[:, 1].tolist() == pytest.approx([60 - 100 * 0.02**0.5, 60 + 100 * 0.02**0.5])
+    for name in ("one", "other"):
+        save_labels_picture(tmp_path / name, summarise(found), "few")
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
+    (alone,) = axes.containers[2].lines[:1]
+    assert alone.get_marker() == "^"
 
 
 def test_a_random_start_is_no_start(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -103,32 +103,49 @@ def _tell(arguments: Arguments, protocol: Protocol, found: Sequence[Result]) -> 
     data, recipe = protocol.opened.data, protocol.runs[0].recipe
     summaries, notes = summarise(found), protocol.opened.notes("test")
     doubtful = [sentence for summary in summaries for sentence in _doubts(summary)]
-    if arguments.as_json:
-        facts = {
-            "run": str(arguments.run),
-            "store": str(data.store.path),
-            "protocol": protocol.name,
-            "out": str(protocol.out),
-            "epochs": recipe.training.epochs,
-            "lr": recipe.optim.lr,
-            "statistics": recipe.start.statistics,
-            "test_clips": len(data.rows["test"]),
-            "epoch": protocol.opened.checkpoint.epoch,
-            "summaries": summaries,
-            "results": found,
-            "runs": [str(run.folder.path) for run in protocol.runs],
-            "notes": list(notes),
-            "doubts": doubtful,
-        }
-        say(_json(facts))
-        return
+    facts = {
+        "run": str(arguments.run),
+        "store": str(data.store.path),
+        "protocol": protocol.name,
+        "out": str(protocol.out),
+        "epochs": recipe.training.epochs,
+        "lr": recipe.optim.lr,
+        "statistics": recipe.start.statistics,
+        "test_clips": len(data.rows["test"]),
+        "epoch": protocol.opened.checkpoint.epoch,
+        "summaries": summaries,
+        "results": found,
+        "runs": [str(run.folder.path) for run in protocol.runs],
+        "notes": list(notes),
+        "doubts": doubtful,
+    }
     title = f"{protocol.name}, {len(data.rows['test'])} test clips, top-1"
+    written = _write(protocol, facts, f"{data.store.path.name}, {title}")
+    if arguments.as_json:
+        say(_json(facts | written))
+        return
     console().print(_by_share(title, summaries) if found[0]["share"] else _by_row(title, summaries))
     for note in notes:
         say(f"note: {note}")
     say(f"runs: {protocol.out}")
+    for kind, path in written.items():
+        say(f"{kind}: {path}")
     for doubt in doubtful:
         remark(doubt)
+
+
+def _write(protocol: Protocol, facts: Mapping[str, Any], title: str) -> dict[str, str]:
+    """Keep the numbers beside the runs, and of several shares a picture; return what and where."""
+    from kinegraph.files import write_text
+
+    written = {"result": protocol.out / "result.json"}
+    write_text(written["result"], _json(facts) + "\n")
+    if len(facts["summaries"]) > 1:
+        from kinegraph.evaluation.labels_picture import save_labels_picture
+
+        written["picture"] = protocol.out / "few-labels.svg"
+        save_labels_picture(written["picture"], facts["summaries"], title)
+    return {kind: str(path) for kind, path in written.items()}
 
 
 def _doubts(summary: Summary) -> list[str]:
