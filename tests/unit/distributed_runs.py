@@ -121,7 +121,7 @@ def differentiate(rank: int, *, folder: Path, recipe: str, size: int) -> int:
         net = make_objective(resolved, data.store.skeleton, 2, persons=2).double().train()
         with torch.no_grad():  # away from zero, where a ReLU has no gradient that is the right one
             for weight in net.parameters():
-                weight.add_(0.1 * torch.randn_like(weight))
+                weight.add_(0.5 * torch.randn_like(weight))
         if isinstance(net, Bottleneck):  # what each process draws is its own
             net.draw = lambda mean, log_variance: mean + 0.1 * log_variance  # type: ignore[method-assign]
         if isinstance(net, Language):
@@ -155,7 +155,7 @@ def look(rank: int, *, folder: Path, size: int) -> int:
         net = make_objective(recipe, data.store.skeleton, 2, persons=2)
         with torch.no_grad():  # features that differ by much
             for weight in net.parameters():
-                weight.add_(0.1 * torch.randn_like(weight))
+                weight.add_(0.5 * torch.randn_like(weight))
         numbers = Monitor(data, "test", torch.device("cpu"), world).look(net)
         (folder / f"looks-{size}-{rank}.json").write_text(json.dumps(numbers))
     return 0
