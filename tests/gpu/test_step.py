@@ -50,7 +50,8 @@ def values(make_store: MakeStore, tiny_recipe: TinyRecipe, precise: None) -> Any
 def trained(values: dict[str, Any], run: RunFolder) -> tuple[dict[str, Tensor], list[float], str]:
     start(parse_recipe(values), run, device="cuda")
     losses = [row["loss"] for row in run.read_metrics()]
-    return load_checkpoint(run.last).group("ema"), losses, (run.path / "log.txt").read_text()
+    last = load_checkpoint(run.last)
+    return last.group("ema") or last.group("model"), losses, (run.path / "log.txt").read_text()
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
@@ -62,6 +63,40 @@ def test_replayed_runs_equal_plain_ones(tmp_path: Path, values: Any, accumulate:
     np.testing.assert_allclose(found, expected, rtol=1e-4)
     for name, value in plain.items():
         torch.testing.assert_close(recorded[name], value, rtol=1e-3, atol=1e-4)
+
+
+def without_labels(values: Any, name: str, **training: Any) -> dict[str, Any]:
+    made: dict[str, Any] = values(ema=None, **training)
+    made["transforms"] |= dict.fromkeys(("extreme", "query", "key"), made["transforms"]["train"])
+    later = {"aimclr": "mining_epoch", "crossclr": "cross_epoch"}.get(name)
+    made["objective"] = {"name": name, "queue": 7} | ({later: 1} if later else {})
+    return made
+
+
+@pytest.mark.parametrize("name", ["skeletonclr", "aimclr", "crossclr"])
+def test_replayed_runs_without_labels_equal_plain_ones(
+    tmp_path: Path, values: Any, name: str
+) -> None:
+    plain, expected, _ = trained(without_labels(values, name), RunFolder(tmp_path / "plain"))
+    asked = without_labels(values, name, cuda_graphs="on")
+    recorded, found, log = trained(asked, RunFolder(tmp_path / "recorded"))
+    assert "fp32, plain kernels, CUDA graphs" in log
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    for part, value in plain.items():  # keys, queue and its place as well
+        torch.testing.assert_close(recorded[part], value, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("cuda_graphs", ["off", "on"])
+def test_a_frozen_encoder_stays_frozen(tmp_path: Path, values: Any, cuda_graphs: str) -> None:
+    before = RunFolder(tmp_path / "before")
+    trained(without_labels(values, "skeletonclr"), before)
+    asked = values(ema=None, cuda_graphs=cuda_graphs)
+    asked["start"] = {"run": str(before.path), "learns": "head"}
+    after, _, _ = trained(asked, RunFolder(tmp_path / "after"))
+    encoder = load_checkpoint(before.last).group("model")
+    for name, value in after.items():
+        if name.startswith("backbone."):
+            assert torch.equal(value, encoder[f"query.clips.{name}"]), name
 
 
 @pytest.mark.parametrize(
