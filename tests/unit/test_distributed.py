@@ -340,6 +340,7 @@ def test_a_signal_to_the_launcher_stops_all_and_one_process_goes_on(folder: Path
         while not (folder / "run" / "tensorboard").is_dir():  # it listens to signals
             assert child.poll() is None
             time.sleep(0.05)
+        time.sleep(1)  # and by now the other process does, too
         child.send_signal(signal.SIGTERM)
         out, err = child.communicate(timeout=60)
     finally:
