@@ -16,6 +16,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
@@ -201,6 +202,16 @@ def exchange(rank: int, folder: Path) -> int:
     return 0
 
 
+def alone(seconds: float = 20.0) -> bool:
+    """Wait for threads that are about to end, and return whether none is left but this one."""
+    threads, end = Path("/proc/self/task"), time.monotonic() + seconds
+    while threads.exists() and len(list(threads.iterdir())) > 1:
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
 def run(folder: Path) -> dict[str, Any]:
     """Do everything and return how it ended."""
     torch.set_num_threads(1)
@@ -232,8 +243,7 @@ def run(folder: Path) -> dict[str, Any]:
             make_objective(
                 load_recipe(str(folder / "encoder.yaml")), load_layout("coco17"), 2, persons=2
             )
-    threads = Path("/proc/self/task")
-    assert not threads.exists() or len(list(threads.iterdir())) == 1, "too late to fork"
+    assert alone(), "too late to fork"
     sizes_of = {"people": (1, 2, 3), "original": (1, 3), "plain": (1, 2), "watched": (1, 3)}
     for recipe, sizes in sizes_of.items():
         for size in sizes:
