@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from kinegraph.compat.rules import CLASSIFIERS, CROSSCLR
 from kinegraph.errors import CheckpointError
+from kinegraph.recipe_files import read_recipe
 
 # System -> whose names its files have: two of them save the same ones.
 CONTRAST = {"aimclr": "aimclr", "skeletonclr": "aimclr", "crossclr": "crossclr"}
@@ -136,23 +137,13 @@ def remarks_on(family: str, named: bool, ours: Collection[str], theirs: Iterable
 def transforms_of(family: str) -> dict[str, list[dict[str, Any]]]:
     """Return what the programs do to the views of a clip in training, and to a clip in tests.
 
-    Source: the published settings of AimCLR and CrosSCLR.
+    They are those of the recipe `ntu-aimclr`, which are the published settings of AimCLR and
+    CrosSCLR on every data set.
     """
-    read: list[dict[str, Any]] = [{"name": "window", "length": FRAMES}]
-    if not is_pretrained(family):
-        return {"test": read}
-    normal = [*read, {"name": "mirror_crop", "ratio": 6}, {"name": "shear", "amplitude": 0.5}]
-    views = {"query": normal, "key": normal}
-    if family == "aimclr":
-        views["extreme"] = [
-            *normal,
-            {"name": "mirror", "exchange_only": True},
-            {"name": "rotate_about_axis"},
-            {"name": "noise", "deviation": 0.01, "probability": 0.5},
-            {"name": "blur"},
-            {"name": "mask_axis"},
-        ]
-    return {**views, "test": read}
+    published: dict[str, list[dict[str, Any]]] = read_recipe("ntu-aimclr")["transforms"]
+    views = ("query", "key") if is_pretrained(family) else ()
+    extreme = ("extreme",) if family == "aimclr" else ()
+    return {view: published[view] for view in (*views, *extreme, "test")}
 
 
 def _any(names: Iterable[str], beginning: str) -> bool:
