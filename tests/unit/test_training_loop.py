@@ -461,3 +461,12 @@ def test_kernels_start_on_the_chosen_gpu(monkeypatch: pytest.MonkeyPatch) -> Non
     assert choose_device("1") == choose_device("cuda:1") == torch.device("cuda:1")
     assert choose_device("cpu") == torch.device("cpu")
     assert chosen == [torch.device("cuda:1")] * 2
+
+
+@pytest.mark.parametrize("quirks", ["none", "original"])
+def test_only_the_original_repeats_its_draws(
+    make_store: Callable[..., Path], tiny_recipe: Callable[..., dict[str, Any]], quirks: str
+) -> None:
+    recipe = parse_recipe(tiny_recipe(quirks=quirks, data={"store": str(make_store())}))
+    loader = open_data(recipe).training_loader(("train",), torch.device("cpu"))
+    assert loader.repeat_draws == (quirks == "original")
