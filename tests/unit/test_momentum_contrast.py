@@ -226,6 +226,8 @@ def test_only_heads_of_the_original_start_small() -> None:
         for linear in (first, second):
             assert least < float(linear.weight.detach().std()) < most
             assert bool(linear.bias.any()) != original
+        made: Any = build("skeletonclr", original=original)
+        assert bool(made.query["clips"].head[0].bias.any()) != original
 
 
 def test_without_context_only_keys_are_compared() -> None:
