@@ -331,7 +331,8 @@ def test_a_run_is_known_by_its_recipe_and_its_recordings(
     assert look_at(run) is State.NEW
     run.folder.path.mkdir()
     (run.folder.path / ".lock").touch()
-    assert look_at(run) is State.NEW, "a lock alone is nothing"
+    (run.folder.path / ".recipe.yaml.abc.part.yaml").touch()
+    assert look_at(run) is State.NEW, "it was stopped as it began"
     train(run, store)
     assert look_at(run) is State.FINISHED
 

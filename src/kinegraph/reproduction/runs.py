@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from kinegraph.errors import CheckpointError, OutputError, RecipeError
 from kinegraph.explain import shown
 from kinegraph.recipe import Recipe, parse_recipe
-from kinegraph.training.run_folder import LOCK, RunFolder, find_checkpoint
+from kinegraph.training.run_folder import RunFolder, find_checkpoint
 from kinegraph.yaml_text import read_yaml
 
 if TYPE_CHECKING:
@@ -119,7 +119,11 @@ def look_at(run: PlannedRun, *, recordings: Any = None, force: bool = False) -> 
         CheckpointError: Its last checkpoint cannot be read.
     """
     folder = run.folder
-    if not folder.path.exists() or not _content(folder.path):
+    if not folder.path.exists():
+        return State.NEW
+    if not folder.path.is_dir():
+        raise OutputError(f"'{folder.path}' is in the way: a run needs a folder there")
+    if not folder.content():
         return State.NEW
     if not folder.recipe.is_file():
         raise OutputError(f"'{folder.path}' is in the way: it is not a run (no recipe.yaml)")
@@ -133,12 +137,6 @@ def look_at(run: PlannedRun, *, recordings: Any = None, force: bool = False) -> 
     if not folder.last.is_file():
         return State.BROKEN  # it was stopped before anything was trained
     return _progress(run, recordings, force=force)
-
-
-def _content(path: Path) -> list[str]:
-    if not path.is_dir():
-        raise OutputError(f"'{path}' is in the way: a run needs a folder there")
-    return [entry.name for entry in path.iterdir() if entry.name != LOCK]
 
 
 def _complaint(run: PlannedRun) -> str:

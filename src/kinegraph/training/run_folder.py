@@ -92,6 +92,14 @@ class RunFolder:
         """Scores of the clips of a split."""
         return self.path / "scores" / f"{split}.npz"
 
+    def content(self) -> set[str]:
+        """Return what lies in the folder, without the lock and files that were never finished.
+
+        These are all that a process leaves here which was stopped as it began.
+        """
+        names = {entry.name for entry in self.path.iterdir()} - {LOCK}
+        return {name for name in names if not (name.startswith(".") and ".part" in name)}
+
     @property
     def logger(self) -> logging.Logger:
         """The run's logger; it writes while `log` is entered."""
@@ -144,8 +152,7 @@ class RunFolder:
         if not self.path.is_dir():
             raise OutputError(f"'{self.path}' is a file; a run needs a folder")
         with _disk(f"cannot look into '{self.path}'"):
-            found = {entry.name for entry in self.path.iterdir()}
-        found -= {LOCK, *(name for name in found if name.startswith(".") and ".part" in name)}
+            found = self.content()
         if not found:
             return
         if not force:
