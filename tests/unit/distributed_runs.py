@@ -244,7 +244,9 @@ def run(folder: Path) -> dict[str, Any]:
                 load_recipe(str(folder / "encoder.yaml")), load_layout("coco17"), 2, persons=2
             )
     assert alone(), "too late to fork"
-    sizes_of = {"people": (1, 2, 3), "original": (1, 3), "plain": (1, 2), "watched": (1, 3)}
+    sizes_of = {
+        "people": (1, 2, 3), "original": (1, 3), "plain": (1, 2), "watched": (1, 3), "begun": (1, 3)
+    }  # fmt: skip
     for recipe, sizes in sizes_of.items():
         for size in sizes:
             train(f"{recipe}-{size}", recipe, size)

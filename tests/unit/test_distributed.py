@@ -103,7 +103,9 @@ def make_odd(folder: Path) -> None:
     np.savez(folder / "recordings.npz", x=clips)
 
 
-SIZES = {"people": (1, 2, 3), "original": (1, 3), "plain": (1, 2), "watched": (1, 3)}
+SIZES = {
+    "people": (1, 2, 3), "original": (1, 3), "plain": (1, 2), "watched": (1, 3), "begun": (1, 3),
+}  # fmt: skip
 LOOKS = ("1-0", "3-0", "3-1", "3-2")  # processes, and which of them
 UNLABELLED = ("aimclr", "aimclr-original", "crossclr")
 EXACT = ("people", "original", "two-stream", "bottleneck", "refine", "language", *UNLABELLED)
@@ -162,6 +164,9 @@ def folder(
     }
     crop = [{"name": "crop_resize", "length": 6, "proportion": [0.3, 1.0], "minimum": 3}]
     recipes["watched"]["transforms"] = dict.fromkeys(("extreme", "query", "key", "test"), crop)
+    recipes["begun"] = tiny_recipe(
+        training=training, start={"run": str(tmp_path / "people-1"), "learns": "head"}, **common
+    )
     recipes["aimclr-original"] = recipes["aimclr"] | {"quirks": "original"}
     if find_spec("transformers"):
         trained = {"encoder": str(request.getfixturevalue("sentence_encoder"))}
@@ -221,6 +226,14 @@ def test_several_processes_are_one(folder: Path) -> None:
         with safe_open(folder / f"watched-{size}/checkpoints/best.safetensors", "np") as file:
             epoch = json.loads(file.metadata()["kinegraph"])["epoch"]
         assert found.index(max(found)) + 1 == epoch
+
+    # The first process alone reads the run to begin from.
+    before = tensors_of(folder / "people-1", "best")
+    for size in SIZES["begun"]:
+        for key, value in tensors_of(folder / f"begun-{size}").items():
+            if key.startswith("model/backbone."):
+                assert np.array_equal(value, before[key.replace("model/", "ema/")]), key
+        assert "beginning from the encoder of " in (folder / f"begun-{size}/log.txt").read_text()
 
     # In float64 nothing is left but rounding.
     for recipe in (*EXACT, "encoder") if find_spec("transformers") else EXACT:
