@@ -31,6 +31,8 @@ from kinegraph.registry import Component, Config
 from kinegraph.transforms import TRANSFORMS, check_stream
 from kinegraph.yaml_text import read_yaml
 
+SEEDS = 2**31  # seeds and draws are below this
+
 
 class DataConfig(Config):
     """Which recordings."""
@@ -47,7 +49,7 @@ class DataConfig(Config):
     """M, person slots; default: as many as the store has, at most 2."""
     label_share: float | None = Field(None, gt=0, le=1)
     """Share of each class's training clips that train, at least one of each; default: all."""
-    label_draw: int = Field(0, ge=0, lt=2**31)
+    label_draw: int = Field(0, ge=0, lt=SEEDS)
     """Which ones: another number draws others."""
     place: Literal["auto", "device", "host"] = "auto"
     """Where recordings lie while training: `auto` is on a CUDA device if they take less than half
@@ -163,7 +165,7 @@ class Recipe(Config):
 
     summary: str = ""
     """One line for `kinegraph list`."""
-    seed: int = Field(0, ge=0, lt=2**31)
+    seed: int = Field(0, ge=0, lt=SEEDS)
     """Fixes everything random."""
     stream: str = "joint"
     """What of the joints the network sees, see `kinegraph list streams`."""

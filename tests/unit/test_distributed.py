@@ -227,13 +227,7 @@ def test_several_processes_are_one(folder: Path) -> None:
             epoch = json.loads(file.metadata()["kinegraph"])["epoch"]
         assert found.index(max(found)) + 1 == epoch
 
-    # The first process alone reads the run to begin from.
-    before = tensors_of(folder / "people-1", "best")
-    for size in SIZES["begun"]:
-        for key, value in tensors_of(folder / f"begun-{size}").items():
-            if key.startswith("model/backbone."):
-                assert np.array_equal(value, before[key.replace("model/", "ema/")]), key
-        assert "beginning from the encoder of " in (folder / f"begun-{size}/log.txt").read_text()
+    check_begun(folder)
 
     # In float64 nothing is left but rounding.
     for recipe in (*EXACT, "encoder") if find_spec("transformers") else EXACT:
@@ -279,6 +273,16 @@ def test_several_processes_are_one(folder: Path) -> None:
 
     assert results["exchange"] == [0, 0, 0]
     check_exchange([json.loads((folder / f"exchange-{r}.json").read_text()) for r in range(3)])
+
+
+def check_begun(folder: Path) -> None:
+    """What was begun from another run, of which the first process alone read the file."""
+    before = tensors_of(folder / "people-1", "best")
+    for size in SIZES["begun"]:
+        for key, value in tensors_of(folder / f"begun-{size}").items():
+            if key.startswith("model/backbone."):
+                assert np.array_equal(value, before[key.replace("model/", "ema/")]), key
+        assert "beginning from the encoder of " in (folder / f"begun-{size}/log.txt").read_text()
 
 
 def check_exchange(facts: list[dict[str, Any]]) -> None:

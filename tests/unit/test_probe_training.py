@@ -34,10 +34,10 @@ from kinegraph.evaluation.probe import (
     linear,
     probe_run,
 )
-from kinegraph.evaluation.probe_recipe import sized
+from kinegraph.evaluation.probe_recipe import Wishes, sized
 from kinegraph.evaluation.published_linear import PublishedLinear
 from kinegraph.evaluation.testing import score_run
-from kinegraph.recipe import Recipe, parse_recipe
+from kinegraph.recipe import SEEDS, Recipe, parse_recipe
 from kinegraph.skeleton import load_layout
 from kinegraph.training.checkpoint import load_checkpoint, save_checkpoint
 from kinegraph.training.loop import Training
@@ -353,19 +353,132 @@ def test_the_recipe_is_that_of_the_run_with_labels(
         "schedule": {"name": "constant"},
         "training": {"epochs": 9, "batch_size": 8},
         "objective": {"name": "classify", "label_smoothing": 0.1},
+        "data": {"split": "random", "layout": "ucla20"},
     }
     file = tmp_path / "other.yaml"
     file.write_text(yaml.safe_dump(other))
     given = derived("--recipe", file)
     assert (given.stream, given.optim.name, given.optim.lr) == ("joint-motion", "adamw", 0.002)
+    assert given.data.split == "subjects", "whose test clips have not trained the encoder"
     assert (given.training.epochs, given.training.batch_size, given.training.repeat) == (1, 8, 1)
     assert given.transforms["test"] == recipe.transforms["query"]
     assert given.objective.label_smoothing == 0.1  # type: ignore[attr-defined]
     assert derived("--recipe", file, "--lr", "0.5").optim.lr == 0.5
+    finetune = ("--protocol", "finetune", "--recipe", file)
+    file.write_text(yaml.safe_dump(other | {"data": {"layout": "ntu25"}}))
+    told = probe(capsys, run.path, *finetune, code=2)
+    assert "other.yaml is made for layout 'ntu25', but the run was trained on 'ucla20'" in told
     other["transforms"] = {"test": WHOLE}
     file.write_text(yaml.safe_dump(other))
-    told = probe(capsys, run.path, "--protocol", "finetune", "--recipe", file, code=2)
+    told = probe(capsys, run.path, *finetune, code=2)
     assert "has no transforms for view 'train'" in told
+
+
+def test_one_of_several_encoders_is_trained(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crop = [{"name": "crop_resize", "length": 24, "proportion": [0.5, 1.0]}]
+    recipe = recipe_of(
+        place / "swings",
+        stream="joint",
+        transforms={"query": crop, "key": crop, "test": WHOLE},
+        objective={"name": "crossclr", "queue": 5, "width": 4, "streams": ["joint", "bone"]},
+    )
+    run = RunFolder(tmp_path / "run")
+    Training(recipe, open_data(recipe), run, CPU).save()
+    run.recipe.write_text(recipe.to_yaml())
+    weights = load_checkpoint(run.last).group("model")
+    for words, stream in (((), "joint"), (("--stream", "bone"), "bone")):
+        out = tmp_path / stream
+        short = ("--protocol", "finetune", "--epochs", 1, "--lr", 1e-12)
+        words = (run.path, *short, "--out", out, *words)
+        (note,) = [note for note in probe(capsys, *words)["notes"] if "encoders" in note]
+        assert f"query.{stream}.backbone alone is trained, that of stream {stream}:" in note
+        begun = RunFolder(out / "encoder-draw0")
+        assert f", the one called query.{stream}.backbone" in (begun.path / "log.txt").read_text()
+        found = load_checkpoint(begun.last)
+        assert found.recipe.stream == stream
+        for name, tensor in found.group("model").items():
+            if name.startswith("backbone.") and name.endswith("weight"):
+                assert torch.allclose(tensor, weights[f"query.{stream}.{name}"], atol=1e-6), name
+    told = probe(capsys, *words[:-1], "joint-motion", code=2)
+    assert "has several encoders (query.joint.backbone" in told
+    assert "none of them for stream 'joint-motion'" in told
+    other = probe(capsys, place / "learned", "--protocol", "finetune", "--epochs", 1, "--stream",
+                  "bone", "--out", tmp_path / "other")  # fmt: skip
+    assert "the encoder has learned from stream joint-motion, not bone" in other["notes"]
+
+
+def test_an_encoder_that_learns_meanwhile_is_not_judged(
+    place: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    checkpoint = load_checkpoint(RunFolder(place / "learned").last)
+    save_checkpoint(run.last, checkpoint)
+    run.recipe.write_text(checkpoint.recipe.to_yaml())
+
+    def learning(*arguments: Any, **options: Any) -> Training:
+        training = start(*arguments, **options)
+        moved = {n: t + 0.1 if t.is_floating_point() else t for n, t in checkpoint.tensors.items()}
+        save_checkpoint(run.last, replace(checkpoint, tensors=moved))
+        return training
+
+    monkeypatch.setattr(probe_runs, "start", learning)
+    words = (run.path, "--protocol", "finetune", "--draws", 2, "--epochs", 1)
+    told = probe(capsys, *words, code=2)
+    assert "encoder-draw1' judges other weights" in told
+    assert not (run.path / "probes" / "finetune" / "result.json").exists()
+
+
+def test_names_of_runs_are_their_own(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def planned(name: str, **wishes: Any) -> probe_runs.Protocol:
+        return probe_runs.plan_protocol(name, place / "learned", Wishes(), **wishes)
+
+    close = planned("semi", shares=(0.5, 0.5000001), draws=1)
+    assert len({run.folder.path for run in close.runs}) == 4
+    monkeypatch.chdir(place / "swings")
+    assert planned("transfer", store=Path()).out == place / "learned/probes/transfer/swings"
+
+
+def test_seeds_stay_among_those_that_recipes_take(place: Path, tmp_path: Path) -> None:
+    last = SEEDS - 1
+    recipe = recipe_of(place / "swings", seed=last)
+    run = RunFolder(tmp_path / "run")
+    Training(recipe, open_data(recipe), run, CPU).save()
+    run.recipe.write_text(recipe.to_yaml())
+    protocol = probe_runs.plan_protocol("finetune", run.path, Wishes(), draws=2)
+    assert [one.seed for one in protocol.runs] == [last, last, 0, 0]
+
+
+def test_clips_that_trained_the_encoder_are_told(place: Path) -> None:
+    own = probe_run(place / "learned", nearest_clips, device="cpu")
+    assert own.opened.notes("test") == ()
+    other = probe_run(place / "learned", nearest_clips, split="random", device="cpu")
+    trained, tested = own.opened.data.rows["train"], other.opened.data.rows["test"]
+    count = len(set(trained.tolist()) & set(tested.tolist()))
+    assert 0 < count < len(tested)
+    (note,) = other.opened.notes("test")
+    assert note == (
+        f"{count} of the {len(tested)} test clips have trained the run, whose own split is"
+        " 'subjects': that flatters the result"
+    )
+
+
+def test_people_who_chose_the_epoch_teach_the_judge(place: Path, tmp_path: Path) -> None:
+    recipe = recipe_of(
+        place / "swings", evaluation={"selection": "validation", "validation_fraction": 0.5}
+    )
+    run = RunFolder(tmp_path / "run")
+    data = open_data(recipe)
+    Training(recipe, data, run, CPU).save()
+    run.recipe.write_text(recipe.to_yaml())
+    frozen = probe_run(run.path, nearest_clips, device="cpu")
+    assert frozen.train == len(data.rows["train"]) + len(data.rows["validation"])
+    (rows,) = probe_runs.plan_protocol("finetune", run.path, Wishes()).rows.values()
+    assert frozen.train == len(rows)
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,8 @@ OPTIONS = {
     "schedule": ("linear",),
     **dict.fromkeys(("batch_size", "no_report"), FROZEN),
     "shares": ("semi",),
-    **dict.fromkeys(("recipe", "epochs", "lr", "draws", "original", "dry_run"), TRAINED),
+    **dict.fromkeys(("recipe", "stream", "epochs", "lr"), TRAINED),
+    **dict.fromkeys(("draws", "original", "dry_run"), TRAINED),
 }
 
 
@@ -90,7 +91,11 @@ class Arguments(BaseModel):
 
     recipe: str | None = None
     """finetune, semi, transfer: a recipe whose transforms, optimiser and schedule are used, with
-    the run's backbone and stream."""
+    the run's backbone, stream and split."""
+
+    stream: str | None = None
+    """finetune, semi, transfer: what of the joints is seen. A run of several encoders (crossclr)
+    gives the one of this stream; default: joint there, else the run's."""
 
     epochs: Annotated[int | None, Field(ge=1)] = None
     """finetune, semi, transfer: epochs; default 30, or as the recipe says."""

@@ -45,6 +45,7 @@ def run_protocol(arguments: Arguments) -> int:
             lr=arguments.lr,
             original=arguments.original,
             split=arguments.data.split,
+            stream=arguments.stream,
         ),
         store=arguments.data.store,
         shares=arguments.shares,
@@ -101,7 +102,8 @@ def summarise(found: Sequence[Result]) -> list[Summary]:
 def _tell(arguments: Arguments, protocol: Protocol, found: Sequence[Result]) -> None:
     """Print the numbers, and what is doubtful about them."""
     data, recipe = protocol.opened.data, protocol.runs[0].recipe
-    summaries, notes = summarise(found), protocol.opened.notes("test")
+    summaries = summarise(found)
+    notes = (*protocol.opened.notes("test"), *protocol.notes)
     doubtful = [sentence for summary in summaries for sentence in _doubts(summary)]
     facts = {
         "run": str(arguments.run),

@@ -78,7 +78,8 @@ def probe_run(
     """Judge the features of a run's encoder, of a random one, and raw coordinates.
 
     The classes may be others than those of the run, and so may the layout: clips are brought to
-    that of the run then. Splits leave out clips without a label.
+    that of the run then. Splits leave out clips without a label. People that the run set aside to
+    choose an epoch teach the judge as other training clips do.
 
     Args:
         path: Run folder or checkpoint.
@@ -93,7 +94,7 @@ def probe_run(
         ScoreError: Features are no numbers, or the judge cannot work with so few clips.
     """
     chosen = choose_device(device)
-    opened = open_run(path, store, split=split, adapt=True)
+    opened = open_run(path, store, split=split, judging=True)
     checkpoint, data = opened.checkpoint, opened.data
     if not all(len(data.rows[part]) for part in ("train", "test")):
         raise ScoreError(

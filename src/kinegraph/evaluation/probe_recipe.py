@@ -35,6 +35,8 @@ class Wishes:
         lr: Learning rate, default: that of ``recipe``, or `RATE`.
         original: Whether encoders are fine-tuned as AimCLR does it.
         split: How clips are divided; default: as in the run, or in another store's own way.
+        stream: What of the joints is seen, which chooses between several encoders of a run;
+            default: as in the run.
     """
 
     recipe: str | None = None
@@ -42,6 +44,7 @@ class Wishes:
     lr: float | None = None
     original: bool = False
     split: str | None = None
+    stream: str | None = None
 
 
 def derive(
@@ -49,9 +52,9 @@ def derive(
 ) -> Recipe:
     """Return the recipe that trains all of a run's encoder on labels.
 
-    Backbone, stream, quirks and people are those of the run; the training view is its ``query``
-    view, or its ``train`` view if it learned with labels. What depends on the number of clips is
-    set by `sized`.
+    Backbone, stream, quirks, people and split are those of the run; the training view is its
+    ``query`` view, or its ``train`` view if it learned with labels. What depends on the number of
+    clips is set by `sized`.
 
     Args:
         checkpoint: The run's selected one.
@@ -62,14 +65,14 @@ def derive(
         moved: Whether the clips are of another data set than the run's, with a split of its own.
 
     Raises:
-        RecipeError: The run has no view to train with, or a wish makes no sense.
+        RecipeError: The run has no view to train with, a wish makes no sense, or the transforms of
+            ``wishes.recipe`` are for joints of another layout.
         LayoutError: The layout of the run has no name that a recipe can give.
     """
     values = checkpoint.recipe.model_dump(mode="json")
     given = None if wishes.recipe is None else load_recipe(wishes.recipe).model_dump(mode="json")
     split = None if moved else values["data"]["split"]
-    if given is not None:
-        split = given["data"]["split"] or split
+    values["stream"] = wishes.stream or values["stream"]
     values["data"] |= {
         "store": str(store.path.absolute()),
         "split": wishes.split or split,
@@ -82,6 +85,7 @@ def derive(
     if given is None:
         values |= _usual(values, run)
     else:
+        _check_layout(given["data"]["layout"], checkpoint, wishes)
         values |= {key: given[key] for key in ("transforms", "optim", "schedule", "training")}
         if given["objective"]["name"] == "classify":
             values["objective"] = given["objective"]
@@ -119,6 +123,16 @@ def _usual(values: dict[str, Any], run: Path) -> dict[str, Any]:
         "schedule": {"name": "cosine"},
         "training": {key: values["training"][key] for key in EXECUTION} | {"epochs": EPOCHS},
     }
+
+
+def _check_layout(layout: str | None, checkpoint: Checkpoint, wishes: Wishes) -> None:
+    """Refuse transforms for the joints of another layout, which they name by number."""
+    own = checkpoint.recipe.data.as_layout or checkpoint.skeleton.name
+    if layout not in (None, own):
+        raise RecipeError(
+            f"--recipe {wishes.recipe} is made for layout '{layout}', but the run was trained on"
+            f" '{own}': its transforms would take other joints; give a recipe for '{own}'"
+        )
 
 
 def _as_layout(checkpoint: Checkpoint, store: Store) -> str | None:

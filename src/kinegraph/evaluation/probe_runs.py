@@ -23,9 +23,9 @@ from kinegraph.evaluation.probe import ENCODER, RANDOM, RAW, linear
 from kinegraph.evaluation.probe_recipe import Wishes, derive, sized
 from kinegraph.evaluation.testing import Opened, select_checkpoint
 from kinegraph.files import reason
-from kinegraph.recipe import Recipe, StartConfig
+from kinegraph.recipe import SEEDS, Recipe, StartConfig
 from kinegraph.reproduction.runs import PlannedRun, State, begun_at, look_at
-from kinegraph.training.beginning import weights_checksum
+from kinegraph.training.beginning import counterpart, encoders, weights_checksum
 from kinegraph.training.checkpoint import Checkpoint, load_checkpoint
 from kinegraph.training.run import resume, start
 from kinegraph.training.run_folder import RunFolder
@@ -68,6 +68,7 @@ class Protocol:
         runs: What is trained, in this order.
         rows: The store's rows that train, of each draw.
         out: Folder of all runs.
+        notes: What a reader of the results has to know about the encoder.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Protocol:
     runs: tuple[ProbeRun, ...]
     rows: dict[Drawn, NDArray[np.int64]]
     out: Path
+    notes: tuple[str, ...]
 
 
 def plan_protocol(
@@ -100,7 +102,8 @@ def plan_protocol(
 
     Raises:
         CheckpointError, StoreError, SplitError: The run or the recordings cannot be used.
-        RecipeError, LayoutError: They do not fit together, or a wish makes no sense.
+        RecipeError, LayoutError: They do not fit together, or a wish makes no sense, or none of
+            the run's several encoders is that of the stream.
         OutputError: ``path`` is a checkpoint on its own, and no ``out`` was given.
     """
     checkpoint, folder, selected = select_checkpoint(path)
@@ -113,6 +116,7 @@ def plan_protocol(
         clip_norm=name == "semi",
         moved=name == "transfer",
     )
+    notes = _notes(checkpoint, recipe.stream, path)
     data = open_data(recipe, skeleton=checkpoint.skeleton)
     rows: dict[Drawn, NDArray[np.int64]] = {}
     runs: list[ProbeRun] = []
@@ -132,7 +136,20 @@ def plan_protocol(
                 one = sized(one, len(rows[share, draw]))
             runs += [_run(one, row, (share, draw), out) for row in FOLDERS]
     opened = Opened(checkpoint=checkpoint, data=data, folder=folder, selected=selected)
-    return Protocol(name, opened, tuple(runs), rows, out)
+    return Protocol(name, opened, tuple(runs), rows, out, notes)
+
+
+def _notes(checkpoint: Checkpoint, stream: str, path: Path) -> tuple[str, ...]:
+    """Say which of several encoders the runs begin from, or that it has seen another stream."""
+    names = tuple(encoders(checkpoint.build()))
+    chosen = counterpart("backbone", names, stream, path)
+    if len(names) > 1:
+        return (
+            f"of the run's encoders ({', '.join(names)}) {chosen} alone is trained, that of stream"
+            f" {stream}: --stream chooses another",
+        )
+    seen = checkpoint.recipe.stream
+    return () if seen == stream else (f"the encoder has learned from stream {seen}, not {stream}",)
 
 
 def _place(name: str, path: Path, folder: RunFolder | None, store: Path | None) -> Path:
@@ -142,19 +159,19 @@ def _place(name: str, path: Path, folder: RunFolder | None, store: Path | None) 
             " place: give --out FOLDER"
         )
     place = folder.path / "probes" / name
-    return place / store.name if name == "transfer" and store is not None else place
+    return place / store.resolve().name if name == "transfer" and store is not None else place
 
 
 def _draw(recipe: Recipe, share: float | None, draw: int) -> Recipe:
     data = recipe.data.model_copy(update={"label_share": share, "label_draw": draw})
-    return recipe.model_copy(update={"data": data, "seed": recipe.seed + draw})
+    return recipe.model_copy(update={"data": data, "seed": (recipe.seed + draw) % SEEDS})
 
 
 def _run(recipe: Recipe, row: str, drawn: Drawn, out: Path) -> ProbeRun:
     if row == RANDOM:
         recipe = recipe.model_copy(update={"start": StartConfig()})
     share, draw = drawn
-    name = f"{FOLDERS[row]}{'' if share is None else f'-share{share:g}'}-draw{draw}"
+    name = f"{FOLDERS[row]}{'' if share is None else f'-share{share!r}'}-draw{draw}"
     return ProbeRun(
         stream=recipe.stream,
         seed=recipe.seed,
@@ -212,6 +229,7 @@ def train_protocol(protocol: Protocol, *, device: str, force: bool = False) -> N
 
     Raises:
         Interrupted: A signal came. The run has been saved, and the same call goes on.
+        RecipeError: The encoder was trained on in the meantime.
         KinegraphError: As `look_at_all`, or a run cannot be trained; those that are finished stay.
     """
     try:
@@ -229,6 +247,7 @@ def train_protocol(protocol: Protocol, *, device: str, force: bool = False) -> N
                     resume(run.folder, device=device, store=run.recipe.data.store)
                 else:
                     start(run.recipe, run.folder, device=device, force=state is State.BROKEN)
+        look_at_all(protocol)  # while all this was trained, the encoder may have been, too
 
 
 def judge_raw(protocol: Protocol) -> dict[Drawn, float]:

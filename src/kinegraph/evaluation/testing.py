@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from kinegraph.data.store import Store
 from kinegraph.errors import CheckpointError, OutputError, RecipeError
 from kinegraph.evaluation.report import write_report
@@ -16,7 +18,7 @@ from kinegraph.training.checkpoint import Checkpoint, load_checkpoint
 from kinegraph.training.distributed import ALONE, World
 from kinegraph.training.execution import scoring_type
 from kinegraph.training.run_folder import RunFolder, find_checkpoint
-from kinegraph.training.setup import RunData, choose_device, open_data
+from kinegraph.training.setup import RunData, choose_device, divide, open_data
 
 SELECTIONS = {
     "last": "the last epoch",
@@ -44,7 +46,23 @@ class Opened:
     def notes(self, part: str) -> tuple[str, ...]:
         """Return what a reader of results on a part has to know about the run."""
         own = _notes(self.checkpoint, part, self.folder, self.selected)
-        return (*own, *_strangers(self.checkpoint, self.data.store))
+        return (*own, *_strangers(self.checkpoint, self.data.store), *self._trained(part))
+
+    def _trained(self, part: str) -> tuple[str, ...]:
+        """Say so if test clips have trained the run, as they may where another split is asked."""
+        store, recipe = self.data.store, self.checkpoint.recipe
+        same = self.checkpoint.progress.get("recordings") == store.meta["checksums"]
+        if part != "test" or not same or recipe.data.split == self.data.recipe.data.split:
+            return ()
+        parts = divide(recipe, store)
+        trained = np.concatenate([rows for name, rows in parts.items() if name != "test"])
+        tested = self.data.rows["test"]
+        if not (count := int(np.isin(tested, trained).sum())):
+            return ()
+        return (
+            f"{count} of the {len(tested)} test clips have trained the run, whose own split is"
+            f" '{recipe.data.split or store.default_split}': that flatters the result",
+        )
 
 
 @dataclass(frozen=True)
@@ -80,7 +98,7 @@ def select_checkpoint(path: Path) -> tuple[Checkpoint, RunFolder | None, str]:
 
 
 def open_run(
-    path: Path, store: Path | None = None, *, split: str | None = None, adapt: bool = False
+    path: Path, store: Path | None = None, *, split: str | None = None, judging: bool = False
 ) -> Opened:
     """Open a run's selected checkpoint and its recordings.
 
@@ -88,8 +106,9 @@ def open_run(
         path: Run folder or checkpoint.
         store: A store to use instead of the recipe's; its classes may be others.
         split: How to divide the clips instead of as the recipe says.
-        adapt: Whether clips of another layout are brought to that of the checkpoint, with a
-            remark. A run with ``data.as_layout`` always does so.
+        judging: Whether the encoder is to be judged: clips of another layout are brought to that
+            of the checkpoint, with a remark (a run with ``data.as_layout`` always does so), and
+            people that were set aside to choose an epoch are training clips.
 
     Raises:
         CheckpointError: There is no usable checkpoint, or the store has another layout.
@@ -100,7 +119,10 @@ def open_run(
     if split is not None:
         place = recipe.data.model_copy(update={"split": split})
         recipe = recipe.model_copy(update={"data": place})
-    brought = adapt or recipe.data.as_layout is not None
+    if judging:
+        ending = recipe.evaluation.model_copy(update={"selection": "last"})
+        recipe = recipe.model_copy(update={"evaluation": ending})
+    brought = judging or recipe.data.as_layout is not None
     data = open_data(
         recipe,
         store,

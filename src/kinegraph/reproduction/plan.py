@@ -16,12 +16,13 @@ from pydantic import Field, ValidationError, model_validator
 from kinegraph.errors import KinegraphError, RecipeError, unknown
 from kinegraph.evaluation.presets import preset_weights
 from kinegraph.explain import explain
+from kinegraph.recipe import SEEDS
 from kinegraph.registry import Config
 from kinegraph.transforms import check_stream
 from kinegraph.yaml_text import read_yaml
 
 Percent = Annotated[float, Field(gt=0, le=100)]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
 Options = dict[str, Any]  # key of the recipe -> value
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from kinegraph.errors import RecipeError, unknown
-from kinegraph.recipe import Recipe, load_recipe
+from kinegraph.recipe import SEEDS, Recipe, load_recipe
 from kinegraph.reproduction.plan import Before, Options, Plan
 from kinegraph.reproduction.runs import Overrides, PlannedRun, begun_at, compare
 from kinegraph.training.run_folder import RunFolder
@@ -45,7 +45,7 @@ def choose_seeds(
         if stream not in plan.runs:
             raise RecipeError(f"--streams: {unknown('stream of the plan', stream, plan.runs)}")
     for seed in seeds or ():
-        if not 0 <= seed < 2**31:
+        if not 0 <= seed < SEEDS:
             raise RecipeError(f"--seeds: found {seed}, expected a number of at least 0")
     chosen = [stream for stream in plan.runs if not streams or stream in streams]
     return {stream: tuple(dict.fromkeys(seeds or plan.runs[stream])) for stream in chosen}

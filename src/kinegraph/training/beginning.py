@@ -105,10 +105,12 @@ def begin_from(
         )
     theirs = {name: module.state_dict() for name, module in encoders(source.build()).items()}
     for name, encoder in encoders(objective).items():
-        state = theirs[_counterpart(name, tuple(theirs), recipe.stream, path)]
-        _check_fit(encoder.state_dict(), state, recipe, source, path)
-        encoder.load_state_dict(state)
+        taken = counterpart(name, tuple(theirs), recipe.stream, path)
+        _check_fit(encoder.state_dict(), theirs[taken], recipe, source, path)
+        encoder.load_state_dict(theirs[taken])
     words = f"beginning from the encoder of '{path}' after epoch {source.epoch}"
+    if len(theirs) > 1 and not objective.makes_streams:
+        words += f", the one called {taken}"
     if source.recipe.stream != recipe.stream and len(theirs) == 1:
         words += f"; it has seen stream {source.recipe.stream}, not {recipe.stream}"
     return Begun(words, weights_checksum(source))
@@ -130,8 +132,18 @@ def hold(objective: Objective, start: StartConfig) -> None:
             encoder.eval()
 
 
-def _counterpart(name: str, theirs: tuple[str, ...], stream: str, path: Path) -> str:
-    """Return which of the other run's encoders one of ours is to be."""
+def counterpart(name: str, theirs: tuple[str, ...], stream: str, path: Path) -> str:
+    """Return which of another run's encoders one of ours is to be.
+
+    Args:
+        name: Name of ours, see `encoders`.
+        theirs: Names of those of the other run.
+        stream: What ours sees.
+        path: Where the other run lies.
+
+    Raises:
+        RecipeError: None of several fits.
+    """
     own = name.removeprefix("key.")
     found = (
         theirs[0] if len(theirs) == 1 else None,

@@ -192,7 +192,7 @@ def open_data(
             f" {'has' if joint_map is None else 'is brought to'} '{skeleton.name}'"
             f" ({skeleton.joint_count} joints)"
         )
-    rows = _divide(recipe, opened)
+    rows = divide(recipe, opened)
     persons = persons or recipe.data.persons or min(opened.max_persons, 2)
     return RunData(
         recipe=recipe,
@@ -209,8 +209,12 @@ def open_data(
     )
 
 
-def _divide(recipe: Recipe, store: Store) -> dict[str, Rows]:
-    """Return the rows of each part; without labels, also those that nobody has labelled."""
+def divide(recipe: Recipe, store: Store) -> dict[str, Rows]:
+    """Return the rows of each part; without labels, also those that nobody has labelled.
+
+    Raises:
+        SplitError: The split does not work on the store.
+    """
     split, labels = recipe.data.split or "", store.clips["label"]
     if recipe.needs_labels or np.any(labels != UNKNOWN):
         train, test = split_rows(store, split)
