@@ -470,3 +470,30 @@ def test_only_the_original_repeats_its_draws(
     recipe = parse_recipe(tiny_recipe(quirks=quirks, data={"store": str(make_store())}))
     loader = open_data(recipe).training_loader(("train",), torch.device("cpu"))
     assert loader.repeat_draws == (quirks == "original")
+
+
+@pytest.mark.parametrize(
+    ("sections", "rows"),
+    [
+        ({"backbone": {"dropout": 0.5}}, 8),
+        ({"backbone": {"dropout": 0.0}}, 5),
+        ({"backbone": {"dropout": 0.5}, "quirks": "none"}, 4),
+        ({"backbone": {"dropout": 0.5}, "start": {"learns": "head"}}, 5),
+        ({"backbone": {"dropout": 0.5}, "start": {"statistics": "kept"}}, 5),
+    ],
+)
+def test_absent_people_share_no_dropout(train: Train, sections: dict[str, Any], rows: int) -> None:
+    before = train("before", quirks=sections.get("quirks", "original"), data={"persons": 2})
+    if "start" in sections:
+        sections = sections | {"start": sections["start"] | {"run": str(before.path)}}
+    recipe = {"quirks": "original", "data": {"persons": 2, "store": str(train.store)}, **sections}
+    values = parse_recipe(train.values(**recipe))
+    training = Training(
+        values, open_data(values), RunFolder(train.folder / "run"), choose_device("cpu")
+    )
+    (batch,) = next(training.loader.epoch())
+    assert batch.rows is not None
+    assert len(batch.rows) == rows, "four clips of one person each"
+    (tested,) = next(training.data.testing_loader("test", 4, choose_device("cpu")).epoch())
+    assert tested.rows is not None
+    assert len(tested.rows) == (4 if "quirks" in sections else 5), "nothing is drawn in tests"

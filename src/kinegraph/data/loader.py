@@ -103,6 +103,8 @@ class ClipLoader:
             the people of a clip which rows the network gets.
         row_multiple: The number of rows is filled up to a multiple of this, see `plan_rows`.
         share: The part of every batch that is made here; it may be without clips.
+        share_absent: Whether absent people who count may share a row. Not where the network draws
+            random numbers for every row, as dropout does: they would share these as well.
         repeat_draws: Whether the draws of an epoch are those of the first, place by place, as in
             the originals, which seed their workers anew (``quirks: original``).
     """
@@ -126,6 +128,7 @@ class ClipLoader:
         count_absent: bool = False,
         row_multiple: int = 1,
         share: Share = ALL,
+        share_absent: bool = True,
         repeat_draws: bool = False,
     ) -> None:
         self.reader = reader
@@ -143,6 +146,7 @@ class ClipLoader:
         self.count_absent = count_absent
         self.row_multiple = row_multiple
         self.share = share
+        self.share_absent = share_absent
         self.repeat_draws = repeat_draws
 
     @property
@@ -239,7 +243,7 @@ class ClipLoader:
     def _plan(self, rows: NDArray[np.int64], filled: bool) -> Rows:
         """Decide on the host which people of clips become rows; as `rows_of` would on a device."""
         present = self.reader.present[rows]
-        if present.all() or (self.count_absent and filled):
+        if present.all() or (self.count_absent and (filled or not self.share_absent)):
             return Rows(clips=present.shape[0], persons=present.shape[1])
         plan = plan_rows(present, share_absent=self.count_absent, multiple=self.row_multiple)
         return upload_parts(plan, self.reader.joints.device)

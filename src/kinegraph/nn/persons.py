@@ -1,7 +1,8 @@
 """People as rows: networks see each person on its own, absent people not at all, or once.
 
 Where absent people are all-zero inputs that count like present ones (``quirks: original``), they
-are all the same to the network: one row stands for all of them, weighted by their number.
+are all the same to a network that draws no random numbers: one row stands for all of them, weighted
+by their number. Dropout draws for every row: while it does, each of them needs its own.
 """
 
 from __future__ import annotations
@@ -70,7 +71,8 @@ def plan_rows(present: NDArray[np.bool_], *, share_absent: bool = False, multipl
     Args:
         present: (N, M), whether a slot has a person.
         share_absent: Absent people count as people; those of a slot share one row. Right only
-            where the inputs of absent people are the same, such as zeros.
+            where the inputs of absent people are the same, such as zeros, and nothing is drawn
+            for a row.
         multiple: R is filled up to a multiple of this by rows of weight 0, so that batches have
             few different shapes.
 
@@ -118,7 +120,7 @@ def rows_of(x: Tensor, present: Tensor | Rows | None, *, count_absent: bool = Fa
         x: (N, C, T, V, M) clips.
         present: (N, M) bool, or rows that have been decided; None takes all slots.
         count_absent: Absent people count as people. Where their input is all zero, those of a
-            slot share a row; otherwise each has its own.
+            slot share a row; otherwise each has its own. (While dropout is at work, give `Rows`.)
     """
     if isinstance(present, Rows):
         return present

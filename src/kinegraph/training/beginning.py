@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.modules.dropout import _DropoutNd
 
 from kinegraph.backbones.base import Backbone
 from kinegraph.errors import CheckpointError, RecipeError
@@ -130,6 +131,17 @@ def hold(objective: Objective, start: StartConfig) -> None:
             encoder.requires_grad_(False)
         if frozen or start.statistics == "kept":
             encoder.eval()
+
+
+def draws_for_rows(objective: Objective, start: StartConfig) -> bool:
+    """Return whether encoders draw random numbers for every row while they train: dropout."""
+    if start.learns == "head" or start.statistics == "kept":
+        return False
+    return any(
+        isinstance(module, _DropoutNd) and module.p > 0
+        for encoder in encoders(objective).values()
+        for module in encoder.modules()
+    )
 
 
 def counterpart(name: str, theirs: tuple[str, ...], stream: str, path: Path) -> str:

@@ -27,7 +27,7 @@ from kinegraph.evaluation.metrics import top_k
 from kinegraph.evaluation.monitor import Monitor
 from kinegraph.evaluation.scoring import score_clips
 from kinegraph.recipe import Recipe
-from kinegraph.training.beginning import begin_from, check_start, hold
+from kinegraph.training.beginning import begin_from, check_start, draws_for_rows, hold
 from kinegraph.training.checkpoint import Checkpoint, make_objective, save_checkpoint
 from kinegraph.training.distributed import ALONE, World, prepare
 from kinegraph.training.execution import resolve_execution
@@ -99,7 +99,9 @@ class Training:
         hold(objective, recipe.start)
         prepare(objective.to(device), world)
         self.state = RunState(recipe, objective, device)
-        self.loader = data.training_loader(objective.views, device, world)
+        self.loader = data.training_loader(
+            objective.views, device, world, share_absent=not draws_for_rows(objective, recipe.start)
+        )
         self.execution = resolve_execution(recipe, device, self.loader, processes=world.size)
         self.stepper = Stepper(
             recipe, self.state, self.guard, device, self.execution, tell=self.tell, world=world

@@ -66,9 +66,17 @@ class RunData:
         return np.sort(np.concatenate((self.rows["train"], self.rows.get("unlabelled", NOBODY))))
 
     def training_loader(
-        self, views: tuple[str, ...], device: torch.device, share: Share = ALL
+        self,
+        views: tuple[str, ...],
+        device: torch.device,
+        share: Share = ALL,
+        *,
+        share_absent: bool = True,
     ) -> ClipLoader:
-        """Return a share of shuffled batches of the training clips, in an objective's views."""
+        """Return a share of shuffled batches of the training clips, in an objective's views.
+
+        Absent people who count share rows, unless ``share_absent`` is false, see `ClipLoader`.
+        """
         missing = [view for view in views if view not in self.pipelines]
         if missing:
             raise RecipeError(f"the objective wants transforms for view '{missing[0]}'")
@@ -94,6 +102,7 @@ class RunData:
             count_absent=self.recipe.original,
             row_multiple=self._row_multiple(device, training.batch_size),
             share=share,
+            share_absent=share_absent,
             repeat_draws=self.recipe.original,
         )
         if len(loader) == 0:
