@@ -102,6 +102,9 @@ class TrainingConfig(Config):
     """Batches whose gradients are averaged into one step."""
     repeat: int = Field(1, ge=1, le=4096)
     """Times a clip occurs in an epoch, each time augmented anew."""
+    repeat_draws: bool = False
+    """With `quirks: original`, every epoch augments as the first did, place by place: so did
+    programs that seed their workers alike in every epoch."""
     drop_last: bool = True
     """Leave out a last, smaller batch."""
     balanced: bool = False

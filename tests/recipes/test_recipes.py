@@ -80,6 +80,18 @@ def test_recipe_says_what_it_is(name: str) -> None:
         assert recipe.original, "only recipes of published runs select on the test clips"
 
 
+def test_draws_repeat_where_an_original_is_known_to_repeat_them() -> None:
+    """Workers of the first are seeded alike in every epoch; of the others nobody says so."""
+    originals = [name for name in recipe_names() if load_recipe(name).original]
+    repeating = [name for name in originals if load_recipe(name).training.repeat_draws]
+    systems = {name.removesuffix("-linear").split("-")[-1] for name in repeating}
+    assert systems == {"aimclr", "ctrgcn", "frhead", "lst", "infogcn"}
+    others = set(originals) - set(repeating)
+    assert all("stgcn" in name or "tcn" in name for name in others), others
+    ours = [name for name in recipe_names() if name not in originals]
+    assert not any(load_recipe(name).training.repeat_draws for name in ours)
+
+
 @pytest.mark.parametrize("name", recipe_names())
 def test_recipe_takes_a_step(name: str, tmp_path: Path, make_store: Callable[..., Path]) -> None:
     layout = load_recipe(name).data.layout or "coco17"

@@ -343,6 +343,7 @@ def test_the_recipe_is_that_of_the_run_with_labels(
     original = derived("--original")
     assert (original.start.statistics, original.optim.clip_norm) == ("kept", 2.0)
     assert original.objective.head_deviation == 0.02  # type: ignore[attr-defined]
+    assert (training.repeat_draws, original.training.repeat_draws) == (False, True)
     random = load_checkpoint(RunFolder(run.path / "probes" / "semi" / "random-share0.5-draw0").last)
     assert random.recipe.start.statistics == "moving", "a random network has none to keep"
 

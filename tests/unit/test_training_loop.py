@@ -464,12 +464,17 @@ def test_kernels_start_on_the_chosen_gpu(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("quirks", ["none", "original"])
-def test_only_the_original_repeats_its_draws(
-    make_store: Callable[..., Path], tiny_recipe: Callable[..., dict[str, Any]], quirks: str
+@pytest.mark.parametrize("asked", [False, True])
+def test_only_originals_of_which_it_is_known_repeat_their_draws(
+    make_store: Callable[..., Path],
+    tiny_recipe: Callable[..., dict[str, Any]],
+    quirks: str,
+    asked: bool,
 ) -> None:
-    recipe = parse_recipe(tiny_recipe(quirks=quirks, data={"store": str(make_store())}))
+    store, training = str(make_store()), {"batch_size": 4, "repeat_draws": asked}
+    recipe = parse_recipe(tiny_recipe(quirks=quirks, data={"store": store}, training=training))
     loader = open_data(recipe).training_loader(("train",), torch.device("cpu"))
-    assert loader.repeat_draws == (quirks == "original")
+    assert loader.repeat_draws == (asked and quirks == "original")
 
 
 @pytest.mark.parametrize(

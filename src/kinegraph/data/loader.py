@@ -2,7 +2,9 @@
 
 What a batch holds depends on (seed, epoch, clip, view) alone, not on its size or its neighbours.
 So several small batches are made at once where that is cheaper, and cut apart afterwards; and
-several processes make a part of every batch each, without a word to each other.
+several processes make a part of every batch each, without a word to each other. Where draws repeat
+(`repeat_draws`), those of a clip depend on (seed, place in the epoch, view) instead: on the order
+of the clips, but still neither on the size of a batch nor on who makes it.
 """
 
 from __future__ import annotations
@@ -106,7 +108,7 @@ class ClipLoader:
         share_absent: Whether absent people who count may share a row. Not where the network draws
             random numbers for every row, as dropout does: they would share these as well.
         repeat_draws: Whether the draws of an epoch are those of the first, place by place, as in
-            the originals, which seed their workers anew (``quirks: original``).
+            programs that seed their workers alike in every epoch (``training.repeat_draws``).
     """
 
     def __init__(

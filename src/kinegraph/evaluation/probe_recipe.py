@@ -98,6 +98,7 @@ def derive(
     if wishes.original:
         start["statistics"] = "kept"
         values["objective"]["head_deviation"] = ORIGINAL_DEVIATION
+        values["training"]["repeat_draws"] = True  # where the run has quirks: original, see there
         if clip_norm:
             values["optim"]["clip_norm"] = ORIGINAL_NORM
     epochs = wishes.epochs or values["training"]["epochs"]

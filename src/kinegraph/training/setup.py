@@ -103,7 +103,7 @@ class RunData:
             row_multiple=self._row_multiple(device, training.batch_size),
             share=share,
             share_absent=share_absent,
-            repeat_draws=self.recipe.original,
+            repeat_draws=self.recipe.original and training.repeat_draws,
         )
         if len(loader) == 0:
             raise RecipeError(

@@ -8,7 +8,7 @@ Source of all: the normal and extreme augmentations of AimCLR (Guo et al., AAAI 
 `MirrorCrop` and `Shear`; extreme the same, then joints exchanged (``Mirror``), `RotateAboutAxis`,
 ``Noise``, `Blur`, `MaskAxis` and, off in its published runs, `ReverseTime`.
 Differs from the original: it seeds its workers anew with the same numbers when an epoch begins, so
-that its draws repeat; here every epoch has draws of its own, but for ``quirks: original``
+that its draws repeat; here every epoch has draws of its own, but for ``training.repeat_draws``
 (`ClipLoader`).
 """
 

@@ -1,7 +1,9 @@
 """Random draws that depend on (seed, epoch, clip, view) alone.
 
 A counter-based generator: every number is a hash of what it is for, so it does not matter which
-clips share a batch, on which device, in which order, or how many workers there are.
+clips share a batch, on which device, in which order, or how many workers there are. Where an
+original's draws are to repeat, the loader gives a clip's place in the epoch instead of clip and
+epoch; then the order matters, as it does there.
 """
 
 from __future__ import annotations
@@ -65,7 +67,7 @@ class ClipRandom:
     Args:
         seed: Seed of the run.
         epoch: A number, or (N,) one for each clip, so that augmentation differs each time.
-        index: (N,) rows of the clips in the store.
+        index: (N,) rows of the clips in the store, or whatever else tells draws apart.
         view: Number of the view, for objectives that want several of each clip.
         purpose: Number of the transform that draws, so that transforms do not share draws.
     """
