@@ -40,7 +40,8 @@ class DataConfig(Config):
     store: str | None = None
     """Folder of the store, made by `kinegraph data import`."""
     split: str | None = None
-    """How clips are divided into training and test clips; default: the store's own."""
+    """How clips are divided into training and test clips; default: the store's own. A store without
+    any label needs none: one that asks for what it does not tell of any clip is passed over."""
     layout: str | None = None
     """Layout that the recipe is made for; a store of another one is refused."""
     as_layout: str | None = None

@@ -9,6 +9,7 @@ import pytest
 
 from kinegraph.data.splits import (
     SPLITS,
+    people_aside,
     split_rows,
     unlabelled_rows,
     validation_rows,
@@ -93,6 +94,46 @@ def test_unlabelled_clips_follow_the_rule(tmp_path: Path) -> None:
     nothing = make_store(tmp_path / "n", label=[-1] * 3, subject=[1, 2, 3])
     assert unlabelled_rows(nothing).tolist() == [0, 1, 2]
     assert unlabelled_rows(nothing, "subjects").tolist() == [0, 2]
+
+
+def test_a_split_that_looks_at_nothing_leaves_out_no_unlabelled_clip(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "s", label=[0, -1] * 8)
+    assert unlabelled_rows(store, "random").tolist() == list(range(1, 16, 2))
+    train, test = split_rows(store, "random")
+    assert test.tolist() == [4, 12], "the draws are those of always"
+    assert sorted([*train, *test]) == list(range(0, 16, 2)), "they are in neither part"
+
+
+def test_a_store_without_labels_is_divided_by_what_it_tells_alone(tmp_path: Path) -> None:
+    blind = make_store(tmp_path / "b", label=[-1] * 3)
+    assert unlabelled_rows(blind, "xsub").tolist() == [0, 1, 2]
+    some = make_store(tmp_path / "s", label=[-1] * 3, subject=[1, 2, -1])
+    assert unlabelled_rows(some, "subjects").tolist() == [0], "the third may be the second"
+    none = make_store(tmp_path / "n", label=[-1] * 3, subject=[2, 4, -1])
+    with pytest.raises(
+        SplitError,
+        match=r"'subjects' leaves no clip to train on .*\(its subjects: 2, 4; 1 clips do not tell"
+        r" it\)\. No clip has a label, so no split is needed: --data\.split null trains on all",
+    ):
+        unlabelled_rows(none, "subjects")
+    with pytest.raises(SplitError, match=r"unknown split 'fold1', for .* --data\.split null"):
+        unlabelled_rows(none, "fold1")
+    own = make_store(tmp_path / "o", label=[-1] * 2, split=[2, 0])
+    with pytest.raises(SplitError, match=r"'own' leaves no clip to train on in store '[^']*'$"):
+        unlabelled_rows(own)
+
+
+def test_people_are_set_aside_where_none_of_their_clips_train(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "s", label=[0] * 6, subject=[1, 1, 2, 2, -1, -1])
+    for train, aside, people in (
+        ([0, 1], [2, 3], [2]),
+        ([0, 2], [1, 3], []),
+        ([0, 4], [1, 5], []),
+        ([0, 1], [4, 5], []),
+        ([0, 1], [], []),
+    ):
+        found = people_aside(store, np.array(train), np.array(aside, dtype=np.int64))
+        assert found.tolist() == people
 
 
 def test_random_takes_a_quarter_of_each_class(tmp_path: Path) -> None:

@@ -73,6 +73,61 @@ def test_people_set_aside_do_not_train_unlabelled_either(values: dict[str, Any])
     assert rows["unlabelled"] == [8 + (1, 3, 5, 7).index(subject) for subject in kept]
 
 
+@pytest.mark.parametrize("people", [[1, 2], [UNKNOWN, UNKNOWN]])
+def test_nobody_is_set_aside_where_clips_are_drawn(
+    values: dict[str, Any], people: list[int]
+) -> None:
+    """For two people are too few: each has clips that train and clips that validate."""
+    store = Path(values["data"]["store"]).parent / "drawn"
+    write(store, [0, 1, 1, 0] * 6 + [UNKNOWN] * 4, people * 14)
+    values["data"] = {"store": str(store), "split": "random"}
+    rows = rows_of(values, evaluation={"selection": "validation"})
+    assert rows["validation"]
+    assert rows["unlabelled"] == [24, 25, 26, 27]
+
+
+def test_how_many_train_without_a_label_is_told_even_if_none_do(
+    values: dict[str, Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    store = write(tmp_path / "who", [0, 1, 0, 1, *[UNKNOWN] * 5], [1, 1, 2, 2, *[UNKNOWN] * 5])
+    values |= {"training": {"epochs": 1, "batch_size": 2}}
+    values["data"] = {"store": str(store), "split": "subjects"}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(values))
+    words = ["--device", "cpu", "--out", str(tmp_path / "run")]
+    assert main(["train", str(tmp_path / "tiny.yaml"), *words]) == 0
+    assert "2 train, 2 test, 0 unlabelled clips, 2 classes" in capsys.readouterr().err
+
+
+def test_the_split_of_a_published_recipe_is_passed_over_without_labels(
+    values: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(Path("blind"), [UNKNOWN] * 8, [UNKNOWN] * 8)
+    write(Path("testers"), [UNKNOWN] * 8, [3, 6] * 4)
+    values["data"] = {"split": "xsub"}
+    Path("tiny.yaml").write_text(yaml.safe_dump(values))
+    words = ["train", "tiny.yaml", "--device", "cpu", "--out", "run", "--data.store"]
+    assert main([*words, "blind", "--evaluation.selection", "validation"]) == 2
+    assert (
+        "evaluation.selection validation chooses an epoch by the nearest neighbours of validation"
+        " clips, for which labels are needed, and there are none: choose last"
+    ) in capsys.readouterr().err
+    assert not Path("run").exists()
+    assert main([*words, "blind"]) == 0
+    assert "8 unlabelled clips" in capsys.readouterr().err
+    assert main([*words, "testers", "--force"]) == 2
+    said = capsys.readouterr().err
+    assert "leaves no clip to train on in store" in said
+    assert "(its subjects: 3, 6). No clip has a label" in said
+    assert main([*words, "testers", "--force", "--data.split", "null"]) == 0
+    assert "8 unlabelled clips" in capsys.readouterr().err
+
+
 def test_nobody_needs_a_label_to_begin(
     values: dict[str, Any],
     tmp_path: Path,

@@ -61,13 +61,14 @@ def _parity(remainder: int, field: Rows, labels: Rows, seed: int) -> Mask:
 
 
 def _drawn(test_share: float, field: Rows, labels: Rows, seed: int) -> Mask:
-    """Draw the clips that test from every class; a class of one clip trains."""
+    """Draw the clips that test from every class; a class of one clip and no class at all train."""
     random = np.random.default_rng(seed)
     trains = np.ones(len(labels), dtype=bool)
     for label in np.unique(labels):
         rows = random.permutation(np.flatnonzero(labels == label))
         count = min(max(round(test_share * len(rows)), 1), len(rows) - 1)
         trains[rows[:count]] = False
+    trains[labels == UNKNOWN] = True  # only now, so that the draws of classes do not depend on it
     return trains
 
 
@@ -142,7 +143,8 @@ def unlabelled_rows(store: Store, split: str = "", *, seed: int = 0) -> Rows:
     """Return the rows without a label that would train if they had one, in store order.
 
     Clips of which the source does not tell what the rule needs are left out: they may show people
-    who test. A store without any label and without a split divides nothing: all of it trains.
+    who test. A store without any label divides nothing, and all of it trains, if there is no split
+    or the source tells what the rule needs of none of its clips.
 
     Args:
         store: The clips.
@@ -150,16 +152,35 @@ def unlabelled_rows(store: Store, split: str = "", *, seed: int = 0) -> Rows:
         seed: As for `split_rows`.
 
     Raises:
-        SplitError: There is no such split.
+        SplitError: There is no such split, or no clip has a label and it leaves none to train on.
     """
-    labels = store.clips["label"].astype(np.int64)
-    split = split or store.default_split
-    if not split and np.all(labels == UNKNOWN):
-        return np.arange(len(labels), dtype=np.int64)
+    unlabelled = store.clips["label"] == UNKNOWN
+    split, needless = split or store.default_split, bool(unlabelled.all())
+    if needless and (not split or _is_blind(store, split)):
+        return np.flatnonzero(unlabelled)
+    hint = ""
+    if needless and not store.default_split:
+        hint = ". No clip has a label, so no split is needed: --data.split null trains on all"
     if split not in SPLITS and split not in store.stored_splits:
-        split_rows(store, split, seed=seed)  # which says what is wrong
+        if not needless:
+            split_rows(store, split, seed=seed)  # which says what is wrong
+        near = nearest(split, [*SPLITS, *store.stored_splits])
+        raise SplitError(f"unknown split '{split}'{near}, for store '{store.path}'{hint}")
     trains, _ = _sides(store, split, seed)
-    return np.flatnonzero(trains & (labels == UNKNOWN))
+    rows = np.flatnonzero(trains & unlabelled)
+    if needless and len(rows) == 0:
+        raise SplitError(f"{_one_side(store, split, 'train')}{hint}")
+    return rows
+
+
+def people_aside(store: Store, train_rows: Rows, aside_rows: Rows) -> Rows:
+    """Return the subjects of clips that were set aside who are in no clip that trains.
+
+    Where clips were drawn instead of people, most people are on both sides.
+    """
+    subjects = store.clips["subject"]
+    train = np.append(subjects[train_rows], UNKNOWN)
+    return np.setdiff1d(subjects[aside_rows], train).astype(np.int64)
 
 
 def working_splits(store: Store) -> dict[str, tuple[int, int]]:
@@ -224,7 +245,7 @@ def _sides(store: Store, split: str, seed: int) -> tuple[Mask, Mask]:
     else:
         rule = SPLITS[split]
         field = store.clips[rule.needs or "label"].astype(np.int64)
-        known = field != UNKNOWN
+        known = field != UNKNOWN if rule.needs else np.ones(len(labels), dtype=bool)
         trains = rule.part(field, labels, seed) & known
         known &= store.skeleton.name not in rule.not_for
         trains &= known
@@ -234,21 +255,38 @@ def _sides(store: Store, split: str, seed: int) -> tuple[Mask, Mask]:
     return trains, tests
 
 
+def _needs(store: Store, split: str) -> str:
+    """Return the field that a split looks at in a store, or nothing."""
+    return SPLITS[split].needs if split in SPLITS and split not in store.stored_splits else ""
+
+
+def _is_blind(store: Store, split: str) -> bool:
+    """Whether a split looks at what the source tells of no clip."""
+    needs = _needs(store, split)
+    return bool(needs and np.all(store.clips[needs] == UNKNOWN))
+
+
 def _lack(store: Store, split: str, train: Rows) -> str:
     """Say why a split cannot be made on a store."""
-    needs = SPLITS[split].needs if split in SPLITS and split not in store.stored_splits else ""
     if np.all(store.clips["label"] == UNKNOWN):
         return f"split '{split}': no clip of store '{store.path}' has a label"
+    return _one_side(store, split, "test" if len(train) else "train")
+
+
+def _one_side(store: Store, split: str, side: str) -> str:
+    """Say why a split leaves nothing to train or to test on."""
+    needs = _needs(store, split)
     layout = store.skeleton.name
     if needs and layout in SPLITS[split].not_for:
         return f"split '{split}' was not made for store '{store.path}' of layout '{layout}'"
-    if needs and np.all(store.clips[needs] == UNKNOWN):
+    if _is_blind(store, split):
         return f"split '{split}' needs the {needs} of each clip, which store '{store.path}' lacks"
-    side = "test" if len(train) else "train"
     found = ""
     if needs:
         values = [str(v) for v in np.unique(store.clips[needs]) if v != UNKNOWN]
-        found = f" (its {needs}s: {', '.join(values[:12])}{', ...' if len(values) > 12 else ''})"
+        found = f" (its {needs}s: {', '.join(values[:12])}{', ...' if len(values) > 12 else ''}"
+        silent = int(np.sum(store.clips[needs] == UNKNOWN))
+        found += f"; {silent} clips do not tell it)" if silent else ")"
     return f"split '{split}' leaves no clip to {side} on in store '{store.path}'{found}"
 
 

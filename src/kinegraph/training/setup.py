@@ -17,7 +17,7 @@ from kinegraph.data.few_labels import labelled_part
 from kinegraph.data.loader import ALL, ClipLoader, Share
 from kinegraph.data.reader import TrackReader
 from kinegraph.data.resident import choose_reader
-from kinegraph.data.splits import split_rows, unlabelled_rows, validation_rows
+from kinegraph.data.splits import people_aside, split_rows, unlabelled_rows, validation_rows
 from kinegraph.data.store import Store, open_store
 from kinegraph.errors import LayoutError, RecipeError, StoreError, TrainingError
 from kinegraph.layout_mapping import JointMap, map_joints
@@ -39,7 +39,8 @@ class RunData:
         store: The store.
         reader: Its tracks as tensors, on the host.
         rows: Part (``train``, ``validation``, ``test``) -> rows of the store, all with labels;
-            ``unlabelled`` are those without, where a run that needs no labels trains on them, too.
+            ``unlabelled`` are those without, where a run that needs no labels trains on them, too;
+            it may be empty, as they are left out where they may show people who test.
         pipelines: View -> transforms.
     """
 
@@ -231,9 +232,11 @@ def divide(recipe: Recipe, store: Store) -> dict[str, Rows]:
         train = test = NOBODY
     rows = {"train": train, "test": test}
     if recipe.evaluation.selection == "validation":
-        rows["train"], rows["validation"] = validation_rows(
-            store, train, recipe.evaluation.validation_fraction, seed=recipe.seed
-        )
+        rows["validation"] = NOBODY  # without labels; a training says that it cannot select so
+        if len(train):
+            rows["train"], rows["validation"] = validation_rows(
+                store, train, recipe.evaluation.validation_fraction, seed=recipe.seed
+            )
     if recipe.data.label_share is not None:
         rows["train"] = labelled_part(
             rows["train"],
@@ -242,12 +245,11 @@ def divide(recipe: Recipe, store: Store) -> dict[str, Rows]:
             draw=recipe.data.label_draw,
             original=recipe.original,
         )
-    if not recipe.needs_labels:
+    if not recipe.needs_labels and np.any(labels == UNKNOWN):
         unlabelled = unlabelled_rows(store, split)
-        aside = store.clips["subject"][rows.get("validation", rows["train"][:0])]
-        unlabelled = unlabelled[~np.isin(store.clips["subject"][unlabelled], aside)]
-        if len(unlabelled):
-            rows["unlabelled"] = unlabelled
+        aside = people_aside(store, rows["train"], rows.get("validation", NOBODY))
+        known = np.isin(store.clips["subject"][unlabelled], aside)
+        rows["unlabelled"] = unlabelled[~known]  # perhaps none, which is told
     return rows
 
 

@@ -178,7 +178,11 @@ KINDS: dict[str, Kind] = {
         "splits with the same people on both sides",
         "good accuracy will not show that new people are recognised",
     ),
-    "unlabelled": Kind("note", "clips without a label", "they neither train nor test"),
+    "unlabelled": Kind(
+        "note",
+        "clips without a label",
+        "none tests; only objectives that need no label train on them",
+    ),
 }
 
 
