@@ -49,7 +49,8 @@ class DataConfig(Config):
     persons: int | None = Field(None, ge=1)
     """M, person slots; default: as many as the store has, at most 2."""
     label_share: float | None = Field(None, gt=0, le=1)
-    """Share of each class's training clips that train, at least one of each; default: all."""
+    """Share of each class's training clips that train, at least one of each; default: all. It is
+    for objectives that learn from labels; others refuse it."""
     label_draw: int = Field(0, ge=0, lt=SEEDS)
     """Which ones: another number draws others."""
     place: Literal["auto", "device", "host"] = "auto"
@@ -192,6 +193,17 @@ class Recipe(Config):
             return check_stream(stream)
         except RecipeError as error:
             raise ValueError(str(error)) from error
+
+    @model_validator(mode="after")
+    def _labels_are_chosen_for_who_looks_at_them(self) -> Recipe:
+        if self.data.label_share is not None and not self.needs_labels:
+            name = getattr(self.objective, "name", "")
+            raise ValueError(
+                f"data.label_share {self.data.label_share:g} chooses clips by labels that objective"
+                f" {name} does not look at: leave it out, and set it in the run with labels that"
+                " begins from this one (start.run)"
+            )
+        return self
 
     @property
     def original(self) -> bool:

@@ -14,7 +14,8 @@ import yaml
 from kinegraph.cli import main
 from kinegraph.data.clip import UNKNOWN, Clip, Track
 from kinegraph.data.store_writer import create_store
-from kinegraph.recipe import parse_recipe
+from kinegraph.errors import RecipeError
+from kinegraph.recipe import load_recipe, parse_recipe
 from kinegraph.skeleton import load_layout
 from kinegraph.training.setup import open_data
 
@@ -126,6 +127,17 @@ def test_the_split_of_a_published_recipe_is_passed_over_without_labels(
     assert "(its subjects: 3, 6). No clip has a label" in said
     assert main([*words, "testers", "--force", "--data.split", "null"]) == 0
     assert "8 unlabelled clips" in capsys.readouterr().err
+
+
+def test_labels_that_nobody_looks_at_choose_no_clips(
+    values: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(values))
+    options = [("data.label_share", "0.5")]
+    with pytest.raises(RecipeError, match=r"data\.label_share 0\.5 .* objective skeletonclr does"):
+        load_recipe(str(tmp_path / "tiny.yaml"), options)
+    options.append(("objective.name", "classify"))
+    assert load_recipe(str(tmp_path / "tiny.yaml"), options).data.label_share == 0.5
 
 
 def test_nobody_needs_a_label_to_begin(

@@ -19,7 +19,7 @@ from kinegraph.training.run_folder import RunFolder
 
 FIRST = "before."  # how keys of the recipe begin that are meant for what is trained before
 # What an encoder is and where it computes has to be the same in both stages; a share of the labels
-# means nothing where none is looked at.
+# is for the second alone, and refused where none is looked at.
 SHARED_SECTIONS = ("quirks", "data", "backbone")
 SHARED_KEYS = tuple(
     f"training.{key}"
