@@ -13,6 +13,7 @@ from torch import Tensor
 from kinegraph.batch import Batch
 from kinegraph.data.loader import ClipLoader
 from kinegraph.errors import CheckpointError, OutputError, RecipeError, TrainingError
+from kinegraph.evaluation.testing import score_run
 from kinegraph.objectives import OBJECTIVES
 from kinegraph.objectives.base import Objective
 from kinegraph.recipe import parse_recipe
@@ -412,6 +413,19 @@ def test_resume_finds_moved_recordings(train: Train) -> None:
     moved = train.store.rename(train.folder / "moved")
     assert resume(run, device="cpu", store=moved).recipe.data.store == str(moved)
     assert str(moved) in run.recipe.read_text()
+
+
+def test_the_selected_epoch_finds_moved_recordings_too(train: Train) -> None:
+    run = train(evaluation={"selection": "test"})
+    before = load_checkpoint(run.best)
+    moved = train.store.rename(train.folder / "moved")
+    resume(run, device="cpu", store=moved)
+    after = load_checkpoint(run.best)
+    assert same(after.tensors, before.tensors)
+    assert (after.epoch, after.step, after.progress) == (before.epoch, 0, before.progress)
+    assert after.versions == before.versions
+    assert after.recipe == load_checkpoint(run.last).recipe
+    assert len(score_run(run.path, device="cpu").scores) > 0
 
 
 def test_resume_needs_everything(train: Train) -> None:

@@ -6,12 +6,14 @@ Everything that can be wrong with a recipe is found before the folder is touched
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from kinegraph.console import remark
 from kinegraph.errors import CheckpointError, RecipeError
 from kinegraph.files import write_text
 from kinegraph.recipe import Recipe
+from kinegraph.training.checkpoint import load_checkpoint, save_checkpoint
 from kinegraph.training.distributed import ALONE, World
 from kinegraph.training.loop import Training
 from kinegraph.training.run_folder import RunFolder
@@ -102,9 +104,10 @@ def resume(
         if not world.first:
             training.fit()
             return training
-        if store is not None:
+        if store is not None:  # what is tested later looks for the recordings there, too
+            _move_best(run, store)
             write_text(run.recipe, recipe.to_yaml())
-            training.save()  # what is tested later looks for the recordings there too
+            training.save()
         with run.log():
             line = f"resuming after {saved.epoch} of {recipe.training.epochs} epochs"
             if saved.epoch >= recipe.training.epochs:
@@ -129,6 +132,16 @@ def _at(recipe: Recipe, store: str | Path) -> Recipe:
     if start.run is not None:
         start = start.model_copy(update={"run": str(Path(start.run).absolute())})
     return recipe.model_copy(update={"data": place, "start": start})
+
+
+def _move_best(run: RunFolder, store: str | Path) -> None:
+    """Have the selected epoch name the recordings where they are now, as the last one will."""
+    if not run.best.is_file():
+        return
+    recipe = load_checkpoint(run.best, weights=False).recipe
+    moved = _at(recipe, store)
+    if moved != recipe:
+        save_checkpoint(run.best, replace(load_checkpoint(run.best), recipe=moved))
 
 
 def _announce(training: Training) -> None:
