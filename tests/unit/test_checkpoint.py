@@ -24,6 +24,8 @@ from kinegraph.training.checkpoint import (
     make_objective,
     save_checkpoint,
 )
+from kinegraph.training.distributed import World
+from kinegraph.training.shared_checkpoint import load_shared
 
 
 @pytest.fixture
@@ -81,8 +83,34 @@ def test_a_file_cut_short_anywhere_is_an_error(saved: Path) -> None:
         with pytest.raises(CheckpointError, match="is not a readable checkpoint") as error:
             load_checkpoint(saved)
         assert "\n" not in str(error.value)
+        with pytest.raises(CheckpointError, match="is not a readable checkpoint"):
+            load_checkpoint(saved, weights=False)
     saved.write_bytes(whole)
     load_checkpoint(saved)
+
+
+def test_what_is_known_of_a_checkpoint_is_read_without_its_weights(
+    saved: Path, broken_tensors: Callable[[], None]
+) -> None:
+    whole = load_checkpoint(saved)
+    broken_tensors()
+    known = load_checkpoint(saved, weights=False)
+    assert known == replace(whole, tensors={})
+    with pytest.raises(CheckpointError, match="is not a readable checkpoint: broken"):
+        load_checkpoint(saved)
+
+
+def test_processes_tell_what_one_tells_of_a_file_that_cannot_be_read(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    with pytest.raises(CheckpointError, match="nothing' does not exist"):
+        load_shared(saved.with_name("nothing"), World(0, 2))
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    with pytest.raises(CheckpointError, match="is not a readable checkpoint: Permission denied"):
+        load_shared(saved, World(0, 2))
 
 
 @pytest.mark.parametrize("length", [2**63, 2**40, 10**8 + 1, 2**32])

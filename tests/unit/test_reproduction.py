@@ -446,7 +446,11 @@ def test_options_that_no_stage_takes(plan: Plan, staged: Plan, tmp_path: Path) -
 
 
 def test_a_run_is_known_by_the_weights_that_it_began_from(
-    staged: Plan, tmp_path: Path, make_store: MakeStore
+    staged: Plan,
+    tmp_path: Path,
+    make_store: MakeStore,
+    broken_tensors: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     store, out = make_store(), tmp_path / "out"
     run = runs_of(staged, out)[0]
@@ -462,6 +466,13 @@ def test_a_run_is_known_by_the_weights_that_it_began_from(
     assert moved.before is not None
 
     last = load_checkpoint(moved.before.folder.last)
+    broken_tensors()
+    assert look_at(moved.before) is State.FINISHED, "how far a run is, is in its header"
+    with pytest.raises(CheckpointError, match="is not a readable checkpoint"):
+        look_at(moved)
+    with pytest.raises(CheckpointError, match="is not a readable checkpoint"):
+        score_finished([moved], store, "cpu")
+    monkeypatch.undo()
     other = {name: tensor + 1 for name, tensor in last.tensors.items()}
     save_checkpoint(moved.before.folder.last, replace(last, tensors=other))
     message = "joint-seed1' began from other weights than those of 'joint-seed1-pretraining';"

@@ -219,7 +219,7 @@ def look_at_all(protocol: Protocol, *, force: bool = False) -> list[State]:
 def _saved(run: ProbeRun) -> Checkpoint | None:
     """Return the last checkpoint of a run; `look_at` says what is wrong with one that is none."""
     try:
-        return load_checkpoint(run.folder.last)
+        return load_checkpoint(run.folder.last, weights=False)
     except CheckpointError:
         return None
 

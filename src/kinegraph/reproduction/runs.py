@@ -157,7 +157,7 @@ def _progress(run: PlannedRun, recordings: Any, *, force: bool) -> State:
     from kinegraph.training.checkpoint import load_checkpoint
 
     try:
-        saved = load_checkpoint(run.folder.last)
+        saved = load_checkpoint(run.folder.last, weights=False)
     except CheckpointError:
         if force:
             return State.BROKEN

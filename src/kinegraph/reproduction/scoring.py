@@ -113,7 +113,7 @@ def _seconds(folder: RunFolder) -> float:
 def _before(run: PlannedRun | None) -> BeforeResult | None:
     if run is None:
         return None
-    last = load_checkpoint(run.folder.last)
+    last = load_checkpoint(run.folder.last, weights=False)
     return BeforeResult(
         run=run.name,
         epochs=last.epoch,
@@ -124,14 +124,15 @@ def _before(run: PlannedRun | None) -> BeforeResult | None:
 
 def _run_result(one: ScoredRun) -> RunResult:
     folder = one.run.folder
-    last = load_checkpoint(folder.last)
+    last = load_checkpoint(folder.last, weights=False)
+    best = None if one.best is None else load_checkpoint(folder.best, weights=False)
     return RunResult(
         stream=one.run.stream,
         seed=one.run.seed,
         epochs=last.epoch,
         last=accuracy(one.last),
         best=None if one.best is None else accuracy(one.best),
-        best_epoch=None if one.best is None else load_checkpoint(folder.best).epoch,
+        best_epoch=None if best is None else best.epoch,
         seconds=_seconds(folder),
         versions=dict(last.versions),
         before=_before(one.run.before),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from kinegraph.errors import CheckpointError
+from kinegraph.files import reason
 from kinegraph.training.checkpoint import Checkpoint, load_checkpoint
 from kinegraph.training.distributed import World
 
@@ -15,10 +17,19 @@ def load_shared(file: Path, world: World) -> Checkpoint:
     Raises:
         CheckpointError: It cannot be read.
     """
-    data = world.spread_bytes(file.read_bytes() if world.size > 1 and world.first else b"")
+    data = world.spread_bytes(_content(file) if world.size > 1 and world.first else b"")
     if world.first:
         return load_checkpoint(file)
     with tempfile.TemporaryDirectory(prefix="kinegraph-") as folder:
         copy = Path(folder) / file.name
         copy.write_bytes(data)
         return load_checkpoint(copy)
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except FileNotFoundError as error:
+        raise CheckpointError(f"checkpoint '{file}' does not exist") from error
+    except OSError as error:
+        raise CheckpointError(f"'{file}' is not a readable checkpoint: {reason(error)}") from error
