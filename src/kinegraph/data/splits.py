@@ -135,7 +135,10 @@ def split_rows(store: Store, split: str = "", *, seed: int = 0) -> tuple[Rows, R
         raise SplitError(f"unknown split '{split}'{hint}; {_working(store, split)}")
     train, test = _divide(store, split, seed)
     if len(train) == 0 or len(test) == 0:
-        raise SplitError(f"{_lack(store, split, train)}; {_working(store, split)}")
+        why = _lack(store, split, "test" if len(train) else "train")
+        if np.all(store.clips["label"] == UNKNOWN):
+            why = f"split '{split}': no clip of store '{store.path}' has a label"
+        raise SplitError(f"{why}; {_working(store, split)}")
     return train, test
 
 
@@ -169,15 +172,12 @@ def unlabelled_rows(store: Store, split: str = "", *, seed: int = 0) -> Rows:
     trains, _ = _sides(store, split, seed)
     rows = np.flatnonzero(trains & unlabelled)
     if needless and len(rows) == 0:
-        raise SplitError(f"{_one_side(store, split, 'train')}{hint}")
+        raise SplitError(f"{_lack(store, split, 'train')}{hint}")
     return rows
 
 
 def people_aside(store: Store, train_rows: Rows, aside_rows: Rows) -> Rows:
-    """Return the subjects of clips that were set aside who are in no clip that trains.
-
-    Where clips were drawn instead of people, most people are on both sides.
-    """
+    """Return whose clips are all set aside; most people are on both sides if clips were drawn."""
     subjects = store.clips["subject"]
     train = np.append(subjects[train_rows], UNKNOWN)
     return np.setdiff1d(subjects[aside_rows], train).astype(np.int64)
@@ -266,14 +266,7 @@ def _is_blind(store: Store, split: str) -> bool:
     return bool(needs and np.all(store.clips[needs] == UNKNOWN))
 
 
-def _lack(store: Store, split: str, train: Rows) -> str:
-    """Say why a split cannot be made on a store."""
-    if np.all(store.clips["label"] == UNKNOWN):
-        return f"split '{split}': no clip of store '{store.path}' has a label"
-    return _one_side(store, split, "test" if len(train) else "train")
-
-
-def _one_side(store: Store, split: str, side: str) -> str:
+def _lack(store: Store, split: str, side: str) -> str:
     """Say why a split leaves nothing to train or to test on."""
     needs = _needs(store, split)
     layout = store.skeleton.name
