@@ -266,6 +266,26 @@ def test_streams_take_over_neighbours_from_their_epoch_on() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "settings", "said"),
+    [
+        ("skeletonclr", {"queue": 10}, []),
+        ("skeletonclr", {"queue": 11}, ["objective.queue 11 is more than the 10 training clips"]),
+        ("aimclr", {"queue": 4, "mining_epoch": 4}, []),
+        ("aimclr", {"queue": 12, "mining_epoch": 5},
+         ["objective.queue 12 is more", "objective.mining_epoch 5 does not come in 5 epochs"]),
+        ("crossclr", {"queue": 4, "cross_epoch": 4}, []),
+        ("crossclr", {"queue": 4, "cross_epoch": 9}, ["cross_epoch 9 does not come in 5 epochs"]),
+    ],
+)  # fmt: skip
+def test_what_may_have_been_overlooked_is_said(
+    name: str, settings: dict[str, Any], said: list[str]
+) -> None:
+    found = build(name, **settings).remarks(5, 10)
+    assert len(found) == len(said)
+    assert all(words in remark for words, remark in zip(said, found, strict=True))
+
+
+@pytest.mark.parametrize(
     ("name", "settings", "original", "reason"),
     [
         ("aimclr", {"top_k": 7}, False, r"top_k 7 is more than the 6 keys"),
@@ -356,3 +376,12 @@ def test_its_speed_is_measured_by_features(
         work = work_of(bench)
         assert work["training"].flops > 3 * work["inference"].flops > 0
         bench.step()
+
+
+def test_a_run_says_at_its_beginning_what_may_have_been_overlooked(
+    train: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train(**unlabelled("aimclr", mining_epoch=2))
+    said = "objective.mining_epoch 2 does not come in 2 epochs"
+    assert said in capsys.readouterr().err
+    assert said in (run.path / "log.txt").read_text()

@@ -94,6 +94,16 @@ class AimCLR(MomentumContrast):
         # Recipe, not state; as a buffer it lies on the device, where a step needs it.
         self.register_buffer("mining", torch.tensor(float(mining_epoch == 0)), persistent=False)
 
+    def remarks(self, epochs: int, clips: int) -> tuple[str, ...]:
+        """Say so, too, if no neighbour will be mined."""
+        if self.mining_epoch < epochs:
+            return super().remarks(epochs, clips)
+        return (
+            *super().remarks(epochs, clips),
+            f"objective.mining_epoch {self.mining_epoch} does not come in {epochs} epochs: no"
+            " neighbours are mined",
+        )
+
     def begin_epoch(self, epoch: int) -> None:
         """Let neighbours be positives from their epoch on."""
         self.mining.fill_(float(epoch >= self.mining_epoch))

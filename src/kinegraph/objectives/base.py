@@ -61,5 +61,9 @@ class Objective(nn.Module):
     def check_classes(self, names: Sequence[str]) -> None:
         """Called before training with the names of the classes; may refuse them (RecipeError)."""
 
+    def remarks(self, epochs: int, clips: int) -> tuple[str, ...]:
+        """Return what whoever trains so many epochs of so many clips may have overlooked."""
+        return ()
+
     def after_step(self) -> None:
         """Called after every optimiser step; must not wait for the device."""

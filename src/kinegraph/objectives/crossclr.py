@@ -91,6 +91,16 @@ class CrosSCLR(MomentumContrast):
         # Recipe, not state; as a buffer it lies on the device, where a step needs it.
         self.register_buffer("crossing", torch.tensor(float(cross_epoch == 0)), persistent=False)
 
+    def remarks(self, epochs: int, clips: int) -> tuple[str, ...]:
+        """Say so, too, if streams will never learn from each other."""
+        if self.cross_epoch < epochs:
+            return super().remarks(epochs, clips)
+        return (
+            *super().remarks(epochs, clips),
+            f"objective.cross_epoch {self.cross_epoch} does not come in {epochs} epochs: no stream"
+            " takes over another's neighbours",
+        )
+
     def begin_epoch(self, epoch: int) -> None:
         """Let streams take over neighbours from their epoch on."""
         self.crossing.fill_(float(epoch >= self.cross_epoch))

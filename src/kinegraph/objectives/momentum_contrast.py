@@ -152,6 +152,16 @@ class MomentumContrast(SelfSupervised):
         self.queue = nn.ModuleDict({stream: Queue(queue, width) for stream in encoders})
         self.momentum, self.temperature = momentum, temperature
 
+    def remarks(self, epochs: int, clips: int) -> tuple[str, ...]:
+        """Say so if clips are told from their own earlier keys."""
+        keys = max(queue.keys.shape[1] for queue in self.queue.values())
+        if keys <= clips:
+            return ()
+        return (
+            f"objective.queue {keys} is more than the {clips} training clips: a clip is told from"
+            f" its own earlier keys, too; fewer than {clips} avoid that",
+        )
+
     def after_step(self) -> None:
         """Let the encoders of keys follow."""
         for stream, key in self.key.items():

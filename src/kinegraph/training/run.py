@@ -156,6 +156,7 @@ def _announce(training: Training) -> None:
         f" {data.store.path.name} ({sizes} clips, {len(data.store.class_names)} classes),"
         f" {recipe.training.epochs} epochs on {training.device}{together}, seed {recipe.seed}"
     )
-    for told in filter(None, (line, training.begun)):
+    overlooked = training.state.objective.remarks(recipe.training.epochs, len(data.training_rows))
+    for told in filter(None, (line, training.begun, *overlooked)):
         remark(told)
         training.run.logger.info(told)
