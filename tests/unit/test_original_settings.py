@@ -43,6 +43,8 @@ NTU = "model_args: {graph: graph.ntu_rgb_d.Graph, num_class: 60, num_person: 2}\
             Settings("ntu25", None, None, "joint", "xview"),
         ),
         ("phase: test\n", Settings()),
+        ("view: motion\n", Settings(stream="joint-motion")),
+        ("stream: [joint, bone]\nview: {a: joint}\n", Settings()),
     ],
 )
 def test_files_of_every_program(text: str, expected: Settings, tmp_path: Path) -> None:

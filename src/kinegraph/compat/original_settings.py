@@ -117,8 +117,8 @@ def _stream(
     where: Path,
 ) -> str | None:
     for key in ("stream", "view"):
-        if values.get(key) in STREAMS:
-            return STREAMS[values[key]]
+        if isinstance(named := values.get(key), str) and named in STREAMS:
+            return STREAMS[named]
     k = _number(values.get("k", model.get("k")))
     if k is None and (index := _number(values.get("modal_idx"))) is not None:
         k = 8 - index
