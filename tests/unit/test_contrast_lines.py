@@ -17,6 +17,7 @@ PRETRAIN = f"python main.py pretrain_aimclr --config {NTU.format('pretext', 'pre
 LINEAR = (
     f"main.py linear_evaluation --config {NTU.format('linear_eval', 'linear_eval', '{}', '{}')}"
 )
+KIN = "main.py pretrain_{0} --config config/ntu60/pretext/pretext_{0}_xview.yaml"
 STREAMS = {"joint": "joint", "motion": "joint-motion", "bone": "bone"}
 
 
@@ -149,6 +150,73 @@ def test_a_classifier_for_each_stream() -> None:
     }
 
 
+def test_all_streams_of_unknown_weights_are_those_of_crossclr() -> None:
+    """Only its files have several: they are converted once, and not over and over."""
+    found = translate(
+        "main.py linear_evaluation --config config/ntu60/a.yaml --view all --weights F"
+    )
+    assert found.lines()[0] == (
+        "kinegraph convert F --system crossclr --stream joint --split xsub --out F.safetensors"
+    )
+    assert [words[1] for words in found.commands] == ["convert", "train", "train", "train"]
+
+
+@pytest.mark.parametrize(
+    ("word", "config", "weights", "system"),
+    [
+        ("linear_evaluation", "AimCLR/config/ntu60/linear_crossclr_xsub", "w", "crossclr"),
+        ("linear_evaluation", "AimCLR/config/ntu60/linear_xsub", "AimCLR/skeletonclr_bone", "skel"),
+        ("linear_evaluation", "AimCLR/config/ntu60/linear_xsub", "AimCLR/w", None),
+        ("finetune_evaluation", "crossclr/config/ntu60/f_aimclr", "crossclr/w", "aimclr"),
+        ("pretrain_skeletonclr", "AimCLR/config/ntu60/aimclr", "aimclr", "skeletonclr"),
+        ("pretrain_crossclr_3views", "AimCLR/config/ntu60/a", "aimclr", "crossclr"),
+    ],
+)
+def test_whose_weights_they_are(word: str, config: str, weights: str, system: str | None) -> None:
+    """What is done tells it, then names of files; the folders that they lie in do not."""
+    line = f"main.py {word} --config /home/me/{config}.yaml --weights {weights}.pt"
+    words = translate(line).commands[0]
+    found = words[words.index("--system") + 1] if "--system" in words else None
+    assert found == (system.replace("skel", "skeletonclr") if system == "skel" else system)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ("/home/pkumar/AimCLR/config/ntu60/pretext_xview", "ntu60 SOURCE --cleaning stgcn"),
+        ("/home/ntu/AimCLR/config/pku_v1/pretext_xview", "pku-mmd SOURCE --part 1"),
+        ("config/pku_v2/pretext_xview", "pku-mmd SOURCE --part 2"),
+        ("/home/pku/ntu-120/pretext_cross-view", "ntu120 SOURCE"),
+        ("/home/xsub/config/NTU60/pretext_aimclr_xview", "ntu60 SOURCE"),
+    ],
+)
+def test_recordings_are_whole_words_near_the_end(config: str, words: str) -> None:
+    found = translate(f"main.py pretrain_aimclr --config {config}.yaml")
+    assert f"kinegraph data import {words}" in found.notes[0]
+    assert recipe_of(found.commands[0]).data.split == "xview"
+
+
+def test_a_folder_of_the_user_tells_no_recordings() -> None:
+    for config in ("/home/ubuntu/a.yaml", "/home/pkumar/a.yaml", "/home/ntu/config/a.yaml"):
+        with pytest.raises(RecipeError, match="does not tell which recordings"):
+            translate(f"main.py pretrain_aimclr --config {config}")
+
+
+def test_classes_that_pretrained_files_do_not_tell() -> None:
+    line = LINEAR.replace("ntu60", "{}").format("{}", "xsub", "joint") + " --weights w.pt"
+    for name, classes in (("ntu60", ""), ("ntu120", "--classes ntu120"), ("pku", "pku-mmd")):
+        assert classes in translate(line.format(name)).lines()[0]
+        assert ("--classes" in translate(line.format(name)).lines()[0]) == bool(classes)
+
+
+def test_options_that_a_linear_evaluation_has_no_use_for() -> None:
+    line = f"{LINEAR.format('xsub', 'joint')} --topk 1 5 --mining_epoch 9 --cross_epoch 9"
+    notes = translate(line).notes
+    assert any(note.startswith("--topk: top-1, top-5") for note in notes)
+    for flag in ("mining_epoch", "cross_epoch"):
+        assert f"--{flag}: it is an option of pre-training" in notes
+
+
 def test_tests_of_classifiers() -> None:
     line = LINEAR.format("xsub", "bone")
     found = translate(f"{line} --phase test --weights w/best.pt --test_batch_size 64 --device 0")
@@ -163,6 +231,10 @@ def test_tests_of_classifiers() -> None:
 def test_ensemble_of_their_streams() -> None:
     (words,) = translate("python ensemble.py", "aimclr").commands
     assert words[5:] == ("--streams", "joint", "bone", "joint-motion", "--preset", "aimclr")
+    for program in (None, "aimclr"):
+        assert translate("python ensemble_ntu_cs.py", program).commands == (words,)
+    with pytest.raises(RecipeError, match="'ensemble_ntu_cs' is no script of theirs"):
+        translate("python ensemble_ntu_cs.py", "ctrgcn")
 
 
 def test_training_of_the_others_begins_from_weights() -> None:
@@ -185,6 +257,22 @@ def test_training_of_the_others_begins_from_weights() -> None:
         (f"{LINEAR.format('xsub', 'joint')} --minig_epoch 3", "--minig_epoch: no option of aimclr"),
         (f"{LINEAR.format('xsub', 'joint')} --stream bonne", "unknown --stream 'bonne'; nearest"),
         (f"{PRETRAIN.format('xsub', 'joint')} --view all", "about one stream"),
+        (f"{PRETRAIN.format('xsub', 'joint')} --optimizer Adam", "adds the weight decay to the"),
+        (f"{PRETRAIN.format('xsub', 'joint')} --base_lr abc", "--base_lr abc cannot .* a number"),
+        (f"{PRETRAIN.format('xsub', 'joint')} --topk 0", "--topk 0 cannot be translated"),
+        (f"{PRETRAIN.format('xsub', 'joint')} --num_epoch", "--num_epoch needs a value"),
+        (f"{PRETRAIN.format('xsub', 'joint')} --device", "--device needs a value"),
+        (f"{PRETRAIN.format('xsub', 'joint')} --cross_epoch 9", "--cross_epoch: no option of aim"),
+        (f"{KIN.format('skeletonclr')} --topk 2", "--topk: no option of skeletonclr"),
+        (f"{KIN.format('skeletonclr')} --mining_epoch 9", "--mining_epoch: no option of skel"),
+        (f"{KIN.format('crossclr')} --mining_epoch 9", "--mining_epoch: no option of crossclr"),
+        (f"{LINEAR.format('xsub', 'joint')} --view all --weights w.pt", "of aimclr is of one str"),
+        (f"{LINEAR.format('xsub', 'joint')} --view motion --stream bone", "different streams"),
+        ("main.py pretrain_aimclr --config config/nw-ucla/a.yaml", "recipes are nw-ucla-aimclr"),
+        (
+            f"{LINEAR.format('xsub', 'joint')} --phase test --weights w.pt --test_batch_size all",
+            "--test_batch_size all: expected a whole number",
+        ),
     ],
 )
 def test_what_cannot_be_translated_is_named(line: str, reason: str) -> None:

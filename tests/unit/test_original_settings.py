@@ -42,6 +42,10 @@ NTU = "model_args: {graph: graph.ntu_rgb_d.Graph, num_class: 60, num_person: 2}\
             "test_feeder_args: {data_path: ./data/NTU-RGB-D/xview/val_data.npy}",
             Settings("ntu25", None, None, "joint", "xview"),
         ),
+        (
+            "test_feeder_args: {data_path: /home/pkumar/NTU-RGB-D/xview/val_data.npy}",
+            Settings(stream="joint", split="xview"),
+        ),
         ("phase: test\n", Settings()),
         ("view: motion\n", Settings(stream="joint-motion")),
         ("stream: [joint, bone]\nview: {a: joint}\n", Settings()),

@@ -233,6 +233,11 @@ def test_options_of_the_contrast() -> None:
     assert (recipe.data.split, recipe.training.epochs, recipe.optim.lr) == ("xview", 70, 0.05)
 
 
+def test_options_of_a_contrast_that_there_is_not_are_named() -> None:
+    found = translate("main.py --config config/ucla/joint.yaml --cl-mode None --w-cl-loss 0.2")
+    assert "--w_cl_loss: without the contrast it means nothing" in found.notes
+
+
 def test_two_streams_are_weighed_as_they_were() -> None:
     line = "python ensemble.py --dataset ntu/xview --joint-dir a --bone-dir b --alpha 0.7"
     assert "--weights 1 0.7 --order ntu60-xview" in translate(line).lines()[0]
@@ -249,6 +254,12 @@ def test_two_streams_are_weighed_as_they_were() -> None:
         ("python train.py --config x", "'train' is no script of theirs"),
         ("python main.py --phase test --config config/ucla/a.yaml", "needs --weights"),
         ("python ensemble.py --dataset ntu/xsub", "names no scores"),
+        ("main.py --dataset ntu --n_heads 3 --base_lr abc", "--base_lr abc cannot be translated"),
+        ("main.py --dataset ntu --n_heads", "--n_heads needs a value"),
+        (
+            "main.py --config config/ucla/a.yaml --cl-mode ST-Multi-Level --start-cl-epoch soon",
+            "--start_cl_epoch soon: expected a whole number",
+        ),
         ("python", "names no script"),
         ("python main.py 'open", "cannot be read"),
     ],

@@ -1,25 +1,37 @@
 """Command lines of AimCLR, SkeletonCLR and CrosSCLR in our words.
 
 Place in the flow: ``translate`` hands over a line and gets commands and remarks. Their ``main.py``
-has a word for what is done: pre-training, linear evaluation or fine-tuning. Their settings files
-need not be there: names tell recordings, split and stream.
+has a word for what is done: pre-training, linear evaluation or fine-tuning. What names tell of
+recordings, streams and weights is in ``contrast_names``.
 """
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+from collections.abc import Mapping
 
-from kinegraph.compat.contrast_files import CONTRAST
-from kinegraph.compat.conversion_lines import STORE, conversion, converted_file, test_words
-from kinegraph.compat.original_flags import PRETRAINING, Data
-from kinegraph.compat.original_lines import UNKNOWN, Line, refuse_unknown, settings_of
-from kinegraph.compat.original_settings import SPLITS, STREAMS, Settings
-from kinegraph.compat.training_lines import departures, place, plain_options
+from kinegraph.compat.contrast_names import ALL, data_in, of_three, streams_in, system_of
+from kinegraph.compat.conversion_lines import (
+    NOT_CONVERTED,
+    STORE,
+    conversion,
+    converted_file,
+    test_words,
+    tested_weights,
+)
+from kinegraph.compat.line_options import (
+    departures,
+    file_options,
+    place,
+    plain_options,
+    train_words,
+)
+from kinegraph.compat.original_flags import KEYS, OWN_KEYS, PRETRAINING, Data
+from kinegraph.compat.original_lines import Line, check_options, settings_of
+from kinegraph.compat.original_settings import Settings
 from kinegraph.errors import RecipeError, unknown
 
 RUN = "RUN"  # stands for the run folder of a pre-training
 RECIPES = {"ntu60": "ntu-aimclr", "ntu120": "ntu-aimclr", "pku-mmd": "pku-mmd-aimclr"}
-ALL = "all"  # CrosSCLR's word for the mean over its streams
 
 # What is done -> what of the linear recipe is different then.
 JUDGING: dict[str, dict[str, str]] = {
@@ -61,14 +73,13 @@ def contrast_commands(line: Line) -> tuple[Commands, tuple[str, ...]]:
     if "help" in line.flags:
         return (("kinegraph", "train", "--help"),), ()
     kind = _kind(line)
-    refuse_unknown(line, "aimclr")
+    keys = _check(line, kind)
     settings = settings_of(line)
-    data = _data(line, settings)
-    streams = _streams(line, settings)
+    data, streams = data_in(line, settings), streams_in(line, settings)
     if line.one("phase", "train") == "test":
-        return _test(line, kind, data, streams)
+        return _test(line, kind, data, streams, settings)
     if kind in PRETRAINING:
-        return _pretraining(line, kind, data, streams)
+        return _pretraining(line, kind, data, streams, settings, keys)
     return _judging(line, kind, data, streams, settings)
 
 
@@ -83,51 +94,43 @@ def _kind(line: Line) -> str:
     return found
 
 
-def _data(line: Line, settings: Settings) -> Data:
-    """Return the recordings that the name of the settings file, or the file, tells."""
-    config = line.one("config").lower()
-    pieces = {"pku": "pku-mmd", "ntu120": "ntu120", "ntu": "ntu60"}
-    name = next((name for piece, name in pieces.items() if piece in config), settings.classes)
-    if name not in RECIPES:
-        raise RecipeError(
-            "the command does not tell which recordings it is about: name a settings file such as"
-            " config/ntu60/pretext/pretext_aimclr_xview_joint.yaml"
-        )
-    split = next((ours for piece, ours in SPLITS.items() if piece in config), settings.split)
-    return Data(name, "pku" if name == "pku-mmd" else "ntu", split or "xsub")
-
-
-def _streams(line: Line, settings: Settings) -> tuple[str, ...]:
-    """Return the streams that are meant, by our names; several for CrosSCLR's ``all``."""
-    for flag in ("stream", "view"):
-        if (named := line.one(flag)) == ALL:
-            return tuple(STREAMS.values())
-        if named and named not in STREAMS:
-            raise RecipeError(unknown(f"--{flag}", named, (*STREAMS, ALL)))
-        if named:
-            return (STREAMS[named],)
-    if settings.stream:
-        return (settings.stream,)
-    name = PurePosixPath(line.one("config").lower()).stem
-    return (next((ours for word, ours in STREAMS.items() if word in name), "joint"),)
+def _check(line: Line, kind: str) -> Mapping[str, str]:
+    """Return the options that keep their value, as keys of the recipe; refuse those of others."""
+    if kind not in PRETRAINING:
+        check_options(line, "aimclr", OWN_KEYS["crossclr"])
+        return KEYS
+    name = PRETRAINING[kind]
+    keys = KEYS | OWN_KEYS.get(name, {})
+    check_options(line, name)
+    if "topk" in line.flags and "topk" not in keys:  # which is about tests elsewhere
+        raise RecipeError(f"--topk: no option of {name}, which looks for no neighbours")
+    return keys
 
 
 def _pretraining(
-    line: Line, kind: str, data: Data, streams: tuple[str, ...]
+    line: Line,
+    kind: str,
+    data: Data,
+    streams: tuple[str, ...],
+    settings: Settings,
+    keys: Mapping[str, str],
 ) -> tuple[Commands, tuple[str, ...]]:
     recipe, implied = RECIPES[data.name], {"data.split": data.split or ""}
     said: dict[str, str] = {}
     if kind != "pretrain_aimclr":
         said["objective.name"] = PRETRAINING[kind]
+    names = dict(said)
     if PRETRAINING[kind] != "crossclr":
         implied["stream"] = _only(streams)
-    elif "3view" not in f"{line.words[0]} {line.one('config')}".lower():
+    elif not of_three(line, settings):
         said["objective.streams"] = "[joint, joint-motion]"
-    notes = plain_options(line, "aimclr", said)
+    found, left = file_options(settings, keys, recipe, names)
+    notes = [*left, *plain_options(line, keys, said)]
     commands: Commands = ()
-    if weights := line.one("weights"):
-        commands, said["start.run"] = _begun(line, weights, data, streams[0])
-    words = _train(recipe, departures(recipe, implied) | said)
+    if weights := line.one("weights") or settings.weights:
+        commands, said["start.run"] = _begun(line, weights, PRETRAINING[kind], data, streams[0])
+    values = departures(recipe, implied | found, names) | said
+    words = train_words(line, recipe, values, keys)
     return (*commands, (*words, *place(line))), (_store_note(data), *notes)
 
 
@@ -136,19 +139,33 @@ def _judging(
 ) -> tuple[Commands, tuple[str, ...]]:
     recipe = f"{RECIPES[data.name]}-linear"
     said: dict[str, str] = {}
-    notes = [*NOTES.get(kind, ()), *plain_options(line, "aimclr", said)]
-    said = {key: text for key, text in said.items() if not key.startswith("objective.")}
+    found, left = file_options(settings, KEYS, recipe, {})
+    notes = [*NOTES.get(kind, ()), *left, *plain_options(line, KEYS, said)]
+    pretraining = {flag for keys in (OWN_KEYS["aimclr"], OWN_KEYS["crossclr"]) for flag in keys}
+    notes += [
+        f"--{flag}: it is an option of pre-training"
+        for flag in line.flags
+        if flag in pretraining and flag != "topk"
+    ]
     weights = line.one("weights") or settings.weights
+    system = system_of(line, kind, weights or "", settings)
+    if len(streams) > 1 and system in ("aimclr", "skeletonclr"):
+        raise RecipeError(
+            f"--view {ALL}: a file of {system} is of one stream; name each stream with its own"
+            " --weights, and add the results by kinegraph ensemble"
+        )
+    if len(streams) > 1:  # which only CrosSCLR has in one file
+        system = "crossclr"
     commands: list[tuple[str, ...]] = []
+    start = {"start.run": RUN}
+    if weights:
+        before, start["start.run"] = _begun(line, weights, system, data, streams[0])
+        commands += before
     for stream in streams:
-        implied = {"data.split": data.split or "", "stream": stream} | JUDGING[kind]
-        start = {"start.run": RUN}
-        if weights:
-            before, start["start.run"] = _begun(line, weights, data, stream)
-            commands += [words for words in before if words not in commands]
+        implied = {"data.split": data.split or "", "stream": stream} | JUDGING[kind] | found
         values = departures(recipe, implied) | start | said
         where = place(line, f"-{stream}" if len(streams) > 1 else "")
-        commands.append((*_train(recipe, values), *where))
+        commands.append((*train_words(line, recipe, values, KEYS), *where))
     if not weights:
         first = f"the run folder of kinegraph train {RECIPES[data.name]}"
         notes.insert(0, f"{RUN} is the pre-training: {first}, or converted weights")
@@ -157,51 +174,34 @@ def _judging(
     return tuple(commands), (_store_note(data), *notes)
 
 
-def _begun(line: Line, weights: str, data: Data, stream: str) -> tuple[Commands, str]:
+def _begun(line: Line, weights: str, system: str, data: Data, stream: str) -> tuple[Commands, str]:
     """Return what converts weights, and where they are then; ours are taken as they are."""
     if weights.endswith(".safetensors"):
         return (), weights
-    system = _system(line, weights)
     if system == "crossclr":  # one file for all of its streams, which it makes of joints
         stream = "joint"
     return (conversion(line, system, weights, data=data, stream=stream),), converted_file(weights)
 
 
-def _system(line: Line, weights: str) -> str:
-    """Return whose weights they are as far as the line tells; else the names in the file do."""
-    text = " ".join((*line.words, line.one("config"), weights)).lower()
-    return next((system for system in CONTRAST if system in text), UNKNOWN)
-
-
 def _test(
-    line: Line, kind: str, data: Data, streams: tuple[str, ...]
+    line: Line, kind: str, data: Data, streams: tuple[str, ...], settings: Settings
 ) -> tuple[Commands, tuple[str, ...]]:
     if kind in PRETRAINING:
         raise RecipeError(
             f"{kind} has nothing to test: kinegraph probe RUN tells what features are worth"
         )
-    weights = line.one("weights")
-    if not weights:
-        raise RecipeError("--phase test needs --weights FILE")
-    stream, system = _only(streams), _system(line, weights)
+    weights = tested_weights(line, settings)
+    stream, system = _only(streams), system_of(line, kind, weights, settings)
     return (
         conversion(line, system, weights, data=data, stream=stream),
         test_words(line, weights),
-    ), ("a run that kinegraph trained needs no conversion: kinegraph test RUN", _store_note(data))
+    ), (NOT_CONVERTED, _store_note(data))
 
 
 def _only(streams: tuple[str, ...]) -> str:
     if len(streams) > 1:
         raise RecipeError(f"--view {ALL}: a command here is about one stream; name each")
     return streams[0]
-
-
-def _train(recipe: str, values: dict[str, str]) -> list[str]:
-    words = ["kinegraph", "train", recipe, "--data.store", STORE]
-    # A component is named first; its values follow.
-    for key in sorted(values, key=lambda key: not key.endswith(".name")):
-        words += [f"--{key}", values[key]]
-    return words
 
 
 def _ensemble() -> tuple[Commands, tuple[str, ...]]:
@@ -215,8 +215,9 @@ def _ensemble() -> tuple[Commands, tuple[str, ...]]:
 
 def _store_note(data: Data) -> str:
     """Say how the clips of 50 frames come about."""
-    source = "--cleaning stgcn" if data.group == "ntu" else "--part 1"
-    frames = f"frame50/{data.name}-{data.split}"
+    source = "--cleaning stgcn" if data.group == "ntu" else f"--part {data.part}"
+    name = f"{data.name}-{data.part}" if data.group == "pku" else data.name
+    frames = f"frame50/{name}-{data.split}"
     steps = (
         f"kinegraph data import {data.name} SOURCE {source} --out WHOLE",
         f"kinegraph data export WHOLE --format aimclr-npy --split {data.split} --out {frames}",

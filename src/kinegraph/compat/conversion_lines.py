@@ -8,9 +8,12 @@ from __future__ import annotations
 import re
 
 from kinegraph.compat.original_flags import Data
-from kinegraph.compat.original_lines import UNKNOWN, Line
+from kinegraph.compat.original_lines import UNKNOWN, Line, is_contrast
+from kinegraph.compat.original_settings import Settings
+from kinegraph.errors import RecipeError
 
 STORE = "STORE"  # stands for the user's store
+NOT_CONVERTED = "a run that kinegraph trained needs no conversion: kinegraph test RUN"
 
 
 def conversion(
@@ -34,11 +37,22 @@ def conversion(
         words += ["--config", line.one("config")]
     if data is not None and data.name == "ntu60" and system == "frhead":
         words += ["--classes", "ntu60"]  # whose published heads are for 120
-    elif data is not None and data.name == "pku-mmd":
-        words += ["--classes", "pku-mmd"]  # which pre-trained files do not tell
+    elif data is not None and data.name in ("pku-mmd", "ntu120") and is_contrast(line):
+        words += ["--classes", data.name]  # which pre-trained files do not tell
     elif data is not None and data.group == "kinetics":
         words += ["--classes", STORE]  # whose names no weights tell
     return (*words, "--out", converted_file(weights))
+
+
+def tested_weights(line: Line, settings: Settings) -> str:
+    """Return the weights that a line, or its settings file, tests.
+
+    Raises:
+        RecipeError: It names none.
+    """
+    if weights := line.one("weights") or settings.weights:
+        return weights
+    raise RecipeError("--phase test needs --weights FILE")
 
 
 def converted_file(weights: str) -> str:
@@ -47,13 +61,20 @@ def converted_file(weights: str) -> str:
 
 
 def test_words(line: Line, weights: str) -> tuple[str, ...]:
-    """Return the words of ``kinegraph test`` for converted weights, with what the line says."""
+    """Return the words of ``kinegraph test`` for converted weights, with what the line says.
+
+    Raises:
+        RecipeError: Its batch size is no number.
+    """
     ours = converted_file(weights)
     folder = line.one("work_dir")
     scores = f"{folder.rstrip('/')}/scores.npz" if folder else re.sub(r"\.\w+$", ".npz", ours)
     words = ["kinegraph", "test", ours, "--data.store", STORE, "--out", scores]
     if "test_batch_size" in line.flags:
-        words += ["--batch-size", line.one("test_batch_size")]
+        size = line.one("test_batch_size")
+        if not re.fullmatch(r"0*[1-9]\d{0,8}", size):
+            raise RecipeError(f"--test_batch_size {size}: expected a whole number, at least 1")
+        words += ["--batch-size", size]
     if "device" in line.flags:
         words += ["--device", *line.flags["device"]]
     return tuple(words)

@@ -17,13 +17,16 @@ class Data:
 
     Attributes:
         name: Of the data set, as our presets and orders call it.
-        group: ``ntu``, ``ucla`` or ``kinetics``: what decides about transforms and schedule.
+        group: ``ntu``, ``ucla``, ``kinetics`` or ``pku``: what decides about transforms and
+            schedule.
         split: Our name of the split, or None.
+        part: Of PKU-MMD, which of the two.
     """
 
     name: str
     group: str
     split: str | None
+    part: int = 1
 
 
 # A piece of a settings file's path, in lower case -> the recordings; the first that occurs.
@@ -47,7 +50,6 @@ DATA_SETS = {
     "ntu": DATA["nturgbd-cross-subject"],
     "nw-ucla": DATA["ucla"],
 }
-DATA_CASES = {"CS": "xsub", "CV": "xview", "CSub": "xsub", "CSet": "xset"}
 
 # Options of our recipes that take the value as it is.
 KEYS = {
@@ -81,8 +83,8 @@ OWN_KEYS = {
         "use_p_map": "objective.weigh_by_probability",
     },
     "lst": {"loss_alpha": "objective.weight"},
-    "aimclr": {
-        "mining_epoch": "objective.mining_epoch",
+    "aimclr": {"mining_epoch": "objective.mining_epoch", "topk": "objective.top_k"},
+    "crossclr": {
         "cross_epoch": "objective.cross_epoch",
         "topk": "objective.top_k",
         "context": "objective.context",
@@ -95,6 +97,54 @@ PRETRAINING = {
     "pretrain_crossclr": "crossclr",
 }
 LISTS = ("schedule.steps", "objective.level_weights")
+# Options that only settings files have -> key of our recipes.
+FILE_KEYS = {
+    "model_args.hidden_channels": "backbone.width",
+    "model_args.hidden_dim": "backbone.last_width",
+    "model_args.dropout": "backbone.dropout",
+    "model_args.edge_importance_weighting": "backbone.edge_importance",
+    "model_args.graph_args.strategy": "backbone.strategy",
+    "model_args.graph_args.max_hop": "backbone.max_hop",
+    "model_args.feature_dim": "objective.width",
+    "model_args.queue_size": "objective.queue",
+    "model_args.momentum": "objective.momentum",
+    "model_args.Temperature": "objective.temperature",
+    "train_feeder_args.repeat": "training.repeat",
+}
+# Options for what becomes of training clips, in settings files -> our transforms, and their key.
+TRANSFORM_KEYS = {
+    "shear_amplitude": (("shear",), "amplitude"),
+    "temperal_padding_ratio": (("mirror_crop",), "ratio"),
+    "p_interval": (("crop_resize",), "proportion"),
+    "window_size": (("crop_resize", "window", "pick_frames"), "length"),
+}
+# Those that switch something on -> our transform, and its key that is set then, if it has one.
+SWITCHES = {
+    "random_rot": ("rotate", ""),
+    "random_choose": ("window", "random"),
+    "random_move": ("random_move", ""),
+    "random_shift": ("random_shift", ""),
+}
+# What settings files say besides, and what is so here: other values are not taken over.
+FILE_USUAL = {
+    "model_args.mlp": True,
+    "model_args.adaptive": True,
+    "model_args.graph_args.labeling_mode": "spatial",
+    "train_feeder_args.aug_method": "12345",
+    "train_feeder_args.normalization": False,
+    "train_feeder_args.debug": False,
+    "debug": False,
+}
+# Sections and options of settings files that are read by others, or that say where files are.
+FILE_PLACES = (
+    "model", "train_feeder_args.data_path", "train_feeder_args.label_path",
+    "train_feeder_args.mmap", "train_feeder_args.split", "train_feeder_args.bone",
+    "train_feeder_args.vel", "train_feeder_args.num_frame_path", "train_feeder_args.mode",
+    "model_args.num_class", "model_args.num_point", "model_args.num_person",
+    "model_args.in_channels", "model_args.graph", "model_args.graph_args.layout",
+    "model_args.base_encoder", "model_args.pretrain", "model_args.k", "feeder", "train_feeder",
+    "test_feeder", "pavi_log", "model_saved_name",
+)  # fmt: skip
 
 # Options that say what is always so here, or what is needed nowhere: why they are left out.
 NEEDLESS = {
@@ -123,7 +173,9 @@ HANDLED = (
     "joint_motion_dir", "bone_motion_dir", "position_ckpts", "motion_ckpts", "alpha", "data_path",
     "help",
 )  # fmt: skip
-OWN_HANDLED = {"aimclr": ("stream", "view")}
+# Those that stand alone as well.
+ALONE = ("half", "use_vel", "help")
+OWN_HANDLED = dict.fromkeys(("aimclr", "skeletonclr", "crossclr"), ("stream", "view"))
 SHORT = {"-c": "config", "-h": "help", "-w": "work_dir"}
 
 # --model, its last part -> our backbone.
@@ -133,6 +185,7 @@ MODELS = {
     "ctrgcn.Model": "ctrgcn",
     "baseline.Model": "ctrgcn-baseline",
     "stgcn.Model": "ctrgcn-baseline",
+    "st_gcn.Model": "stgcn",  # of ST-GCN's own program
     "aagcn.Model": "aagcn",
     "tcagcn.Model": "tcagcn",
     "ctrgcn.Model_lst_4part": "ctrgcn",

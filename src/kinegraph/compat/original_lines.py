@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from kinegraph.compat.original_flags import (
+    ALONE,
     DATA,
-    DATA_CASES,
     DATA_SETS,
     HANDLED,
     KEYS,
@@ -23,7 +23,7 @@ from kinegraph.compat.original_flags import (
     SHORT,
     Data,
 )
-from kinegraph.compat.original_settings import Settings, read_settings, stream_of
+from kinegraph.compat.original_settings import DATA_CASES, Settings, read_settings, stream_of
 from kinegraph.errors import RecipeError, nearest, unknown
 
 UNKNOWN = "unknown"  # a line that could be of several programs
@@ -56,7 +56,7 @@ class Line:
         return flag in self.flags and self.one(flag).lower() in ("", "true", "1", "yes")
 
 
-def take_apart(text: str) -> Line:
+def read_line(text: str) -> Line:
     """Split a command line into environment, script, words and options.
 
     Raises:
@@ -81,9 +81,15 @@ def take_apart(text: str) -> Line:
     return Line(script[0] or script[2], before, flags, tuple(environment))
 
 
+def is_contrast(line: Line) -> bool:
+    """Whether a line is of AimCLR or its kin."""
+    ensemble = re.match(r"ensemble_(ntu|pku)", line.script) is not None
+    return ensemble or bool(line.words and line.words[0].startswith(CONTRAST_WORDS))
+
+
 def program_of(line: Line, text: str) -> str:
     """Return which program a line is of, by what only it has."""
-    if line.words and line.words[0].startswith(CONTRAST_WORDS):
+    if is_contrast(line):
         return "aimclr"
     lower = text.lower()
     marks = (
@@ -115,10 +121,16 @@ def _options(words: Sequence[str]) -> tuple[tuple[str, ...], dict[str, tuple[str
     return tuple(before), {name: tuple(found) for name, found in flags.items()}
 
 
-def refuse_unknown(line: Line, program: str) -> None:
-    """Raise RecipeError, naming them, if a line has options that its program has not."""
-    own = OWN_KEYS.get(program, {})
-    known = (*KEYS, *own, *NEEDLESS, *HANDLED, *OWN_HANDLED.get(program, ()))
+def check_options(line: Line, program: str, own: Iterable[str] = ()) -> None:
+    """Raise RecipeError, naming them, if a line has options that its program has not.
+
+    Args:
+        line: The command line.
+        program: Whose it is.
+        own: Options that the program's other commands have.
+    """
+    own = (*OWN_KEYS.get(program, {}), *OWN_HANDLED.get(program, ()), *own)
+    known = (*KEYS, *own, *NEEDLESS, *HANDLED)
     strange = [flag for flag in line.flags if flag not in known]
     if strange:
         named = ", ".join(f"--{flag}" for flag in strange)
@@ -126,6 +138,9 @@ def refuse_unknown(line: Line, program: str) -> None:
         raise RecipeError(
             f"{named}: no option of {whose} that is known here{nearest(strange[0], known)}"
         )
+    for flag, found in line.flags.items():
+        if not "".join(found) and flag not in ALONE and (flag in own or flag not in NEEDLESS):
+            raise RecipeError(f"--{flag} needs a value")
 
 
 def settings_of(line: Line) -> Settings:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,13 @@ SPLITS = {
     "xview": "xview", "cross-view": "xview", "_cv.": "xview",
     "ucla": "view3",
 }  # fmt: skip
-# Likewise -> the names of the classes.
-CLASS_SETS = {"ntu120": "ntu120", "ntu60": "ntu60", "pku": "pku-mmd"}
+# A word of a data path, or a piece of a published file's name -> the names of the classes.
+CLASSES = {"ntu120": "ntu120", "ntu60": "ntu60", "pku": "pku-mmd", "pkummd": "pku-mmd"}
 # What AimCLR and its kin call a stream -> our name.
 STREAMS = {"joint": "joint", "motion": "joint-motion", "bone": "bone"}
 # The published weights of AimCLR: data set, protocol and stream.
 PUBLISHED = re.compile(r"(ntu60|ntu120|pku)(?:p1)?_?(xsub|xview|xset|cs)_(joint|motion|bone)")
+# --datacase -> our split.
 DATA_CASES = {"CS": "xsub", "CV": "xview", "CSub": "xsub", "CSet": "xset"}
 
 
@@ -49,6 +50,7 @@ class Settings:
         stream: Stream that was trained on.
         split: Split of the recordings.
         weights: Weights that the run began from.
+        values: Everything that the file says, as it stands there.
     """
 
     layout: str | None = None
@@ -57,6 +59,7 @@ class Settings:
     stream: str | None = None
     split: str | None = None
     weights: str | None = None
+    values: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 def read_settings(path: Path) -> Settings:
@@ -82,11 +85,12 @@ def read_settings(path: Path) -> Settings:
     data = f"{paths} {values.get('feeder', '')} {values.get('work_dir', '')}".lower()
     return Settings(
         layout=_piece(graph, LAYOUTS) or _piece(str(values.get("dataset", "")).lower(), LAYOUTS),
-        classes=_piece(paths, CLASS_SETS),
+        classes=_word(paths, CLASSES),
         persons=_number(model.get("num_person")),
         stream=_stream(values, model, feeder, paths, where=path),
         split=DATA_CASES.get(str(values.get("datacase"))) or _piece(data, SPLITS),
         weights=str(values["weights"]) if values.get("weights") else None,
+        values=values,
     )
 
 
@@ -97,7 +101,7 @@ def settings_in_name(name: str) -> Settings:
         return Settings()
     classes, split, stream = found.groups()
     return Settings(
-        classes=CLASS_SETS[classes],
+        classes=CLASSES[classes],
         split="xsub" if split == "cs" else split,
         stream=STREAMS[stream],
     )
@@ -143,6 +147,12 @@ def _mapping(values: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 def _piece(text: str, table: Mapping[str, str]) -> str | None:
     return next((ours for piece, ours in table.items() if piece in text), None)
+
+
+def _word(text: str, table: Mapping[str, str]) -> str | None:
+    """Return likewise for whole words: a folder may be called pkumar."""
+    words = re.split(r"[^a-z0-9]+", text)
+    return next((ours for word, ours in table.items() if word in words), None)
 
 
 def _number(value: Any) -> int | None:

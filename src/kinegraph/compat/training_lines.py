@@ -5,25 +5,23 @@ Place in the flow: ``translate`` hands over a line that trains and gets a transl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
 
 from kinegraph.compat.conversion_lines import STORE, conversion, converted_file
-from kinegraph.compat.original_flags import (
-    DEFAULTS,
-    KEYS,
-    LISTS,
-    MODELS,
-    NEEDLESS,
-    OWN_KEYS,
-    RECIPES,
-    Data,
+from kinegraph.compat.line_options import (
+    departures,
+    file_options,
+    place,
+    plain_options,
+    train_words,
 )
+from kinegraph.compat.original_flags import DEFAULTS, KEYS, MODELS, OWN_KEYS, RECIPES, Data
 from kinegraph.compat.original_lines import Line, data_of, settings_of, stream_in
+from kinegraph.compat.original_settings import Settings
 from kinegraph.errors import RecipeError, unknown
-from kinegraph.recipe import load_recipe
 
 STREAM_FLAGS = {"k", "modal_idx", "use_vel"}
-DEFAULT_MODELS = {"infogcn": "infogcn"}  # of other programs it is CTR-GCN
+DEFAULT_MODELS = {"infogcn": "infogcn", "stgcn": "stgcn"}  # of other programs it is CTR-GCN
 CLEANING = {"infogcn": " --cleaning aligned", "stgcn": " --cleaning stgcn"}  # of NTU's bodies
 
 
@@ -50,22 +48,27 @@ def training_commands(
     implied["stream"], notes = stream_in(line, program, data, settings)
     if data.split:  # Kinetics is divided by the parts that it comes in
         implied["data.split"] = data.split
+    keys = KEYS | OWN_KEYS.get(program, {})
     said: dict[str, str] = {}
-    _model(line, program, said)
-    notes += _contrast(line, program, implied, said)
-    notes += plain_options(line, program, said)
+    _model(_asked(line, settings, "model"), program, said)
+    notes += _contrast(_asked(line, settings, "cl_mode", "start_cl_epoch"), program, implied, said)
+    names = {key: text for key, text in (implied | said).items() if key.endswith(".name")}
+    plain = names.get("objective.name") == "classify"  # which has no options of the contrast
+    if plain:
+        spare = (flag for flag, key in keys.items() if key.startswith("objective."))
+        notes += [f"--{flag}: without the contrast it means nothing" for flag in spare
+                  if flag in line.flags]  # fmt: skip
+        keys = {flag: key for flag, key in keys.items() if not key.startswith("objective.")}
+    found, left = file_options(settings, keys, recipe, names)
+    notes += [*left, *plain_options(line, keys, said)]
     for key, flags in (("stream", STREAM_FLAGS), ("data.split", {"datacase"})):
         if key in implied and flags & line.flags.keys():
             said[key] = implied[key]
-    if implied.get("objective.name") == "classify":  # which has no options of the contrast
-        said = {key: text for key, text in said.items() if not key.startswith("objective.")}
-    values = departures(recipe, implied) | said
-    words = ["kinegraph", "train", recipe, "--data.store", STORE]
-    # A component is named first; its values follow.
-    for key in sorted(values, key=lambda key: not key.endswith(".name")):
-        words += [f"--{key}", values[key]]
+    others = {key: text for key, text in (implied | found).items() if key not in names}
+    values = departures(recipe, names) | departures(recipe, others, names) | said
+    words = train_words(line, recipe, values, keys)
     before: tuple[tuple[str, ...], ...] = ()
-    if weights := line.one("weights"):
+    if weights := line.one("weights") or settings.weights:
         if not weights.endswith(".safetensors"):
             before = (conversion(line, program, weights, data=data, stream=implied["stream"]),)
         words += ["--start.run", converted_file(weights)]
@@ -73,17 +76,17 @@ def training_commands(
     return (*before, (*words, *place(line))), (_import_note(data, program), *notes)
 
 
-def departures(recipe: str, values: Mapping[str, str]) -> dict[str, str]:
-    """Return the values that the recipe does not have already."""
-    own = load_recipe(recipe)
-    return {key: text for key, text in values.items() if load_recipe(recipe, [(key, text)]) != own}
+def _asked(line: Line, settings: Settings, *flags: str) -> Line:
+    """Return a line with what the settings file says of some options, where it leaves them out."""
+    found = {flag: (text,) for flag in flags if (text := str(settings.values.get(flag) or ""))}
+    return Line(line.script, line.words, found | line.flags, line.environment)
 
 
 def _model(line: Line, program: str, said: dict[str, str]) -> None:
     model = line.one("model")
     if not model:
         return
-    name = model.removeprefix("model.")
+    name = model.removeprefix("model.").removeprefix("net.")
     if name not in MODELS:
         raise RecipeError(unknown("--model", model, (f"model.{known}" for known in MODELS)))
     if MODELS[name] != DEFAULT_MODELS.get(program, "ctrgcn"):
@@ -104,41 +107,11 @@ def _contrast(line: Line, program: str, implied: dict[str, str], said: dict[str,
     if mode != "ST-Multi-Level":
         implied["objective.name"] = "classify"
     elif "start_cl_epoch" in line.flags:  # theirs is the last epoch without
-        said["objective.start_epoch"] = str(int(line.one("start_cl_epoch")) + 1)
+        epoch = line.one("start_cl_epoch")
+        if not re.fullmatch(r"-?\d{1,9}", epoch):
+            raise RecipeError(f"--start_cl_epoch {epoch}: expected a whole number")
+        said["objective.start_epoch"] = str(int(epoch) + 1)
     return [] if mode else ["without --cl-mode there is no contrast: plain classification"]
-
-
-def plain_options(line: Line, program: str, said: dict[str, str]) -> list[str]:
-    """Translate options that keep their value; return why others are left out."""
-    keys = KEYS | OWN_KEYS.get(program, {})
-    notes = []
-    for flag, found in line.flags.items():
-        if flag in keys:
-            key = keys[flag]
-            text = f"[{', '.join(found)}]" if key in LISTS else " ".join(found)
-            said[key] = text.lower() if key in ("optim.name",) or text in _TRUTHS else text
-        elif flag in NEEDLESS:
-            notes.append(f"--{flag}: {NEEDLESS[flag]}")
-    if "half" in line.flags:
-        if line.true("half"):
-            notes.append("--half: arithmetic is chosen by the device (training.precision auto)")
-        else:
-            said["training.precision"] = "fp32"
-    return notes
-
-
-_TRUTHS = ("True", "False")
-
-
-def place(line: Line, ending: str = "") -> list[str]:
-    """Return where results go, a folder whose name ends so, and on which devices."""
-    words = []
-    if "work_dir" in line.flags:
-        folder = line.one("work_dir")
-        words += ["--out", folder.rstrip("/") + ending if ending else folder]
-    if "device" in line.flags:
-        words += ["--device", *line.flags["device"]]
-    return words
 
 
 def _import_note(data: Data, program: str) -> str:

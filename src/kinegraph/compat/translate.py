@@ -11,16 +11,22 @@ import shlex
 from dataclasses import dataclass
 
 from kinegraph.compat.contrast_lines import contrast_commands
-from kinegraph.compat.conversion_lines import STORE, conversion, test_words
+from kinegraph.compat.conversion_lines import (
+    NOT_CONVERTED,
+    STORE,
+    conversion,
+    test_words,
+    tested_weights,
+)
 from kinegraph.compat.original_flags import PROGRAMS, Data
 from kinegraph.compat.original_lines import (
     Line,
+    check_options,
     data_of,
     program_of,
-    refuse_unknown,
+    read_line,
     settings_of,
     stream_in,
-    take_apart,
 )
 from kinegraph.compat.original_settings import Settings
 from kinegraph.compat.training_lines import training_commands
@@ -62,7 +68,7 @@ def translate(text: str, program: str | None = None) -> Translation:
     """
     if program is not None and program not in PROGRAMS:
         raise RecipeError(unknown("program", program, PROGRAMS))
-    line = take_apart(text)
+    line = read_line(text)
     if line.script in RAW_SCRIPTS:
         return _recordings(line)
     if line.script == "ntu_gendata":
@@ -70,14 +76,16 @@ def translate(text: str, program: str | None = None) -> Translation:
     if line.script == "get_reference_models":
         return _reference_models()
     program = program or program_of(line, text)
-    if line.script not in ("main", "ensemble") and not line.script.startswith("main_multipart"):
+    scripts = ("main", "ensemble")
+    others = "ensemble_" if program == "aimclr" else "main_multipart"
+    if line.script not in scripts and not line.script.startswith(others):
         known = ("main", "ensemble", "main_multipart_ntu", "main_multipart_ucla", *RAW_SCRIPTS)
         raise RecipeError(f"'{line.script}' is no script of theirs{nearest(line.script, known)}")
     if program == "aimclr":
         return Translation(*contrast_commands(line), line.environment)
     if "help" in line.flags:
         return Translation((("kinegraph", "train", "--help"),))
-    refuse_unknown(line, program)
+    check_options(line, program)
     if line.script == "ensemble":
         return _ensemble(line, program)
     if line.one("phase", "train") == "test":
@@ -86,17 +94,15 @@ def translate(text: str, program: str | None = None) -> Translation:
 
 
 def _test(line: Line, program: str) -> Translation:
-    weights = line.one("weights")
-    if not weights:
-        raise RecipeError("--phase test needs --weights FILE")
     settings = settings_of(line)
+    weights = tested_weights(line, settings)
     data = data_of(line, settings)
     stream, notes = stream_in(line, program, data, settings) if data is not None else ("", [])
     commands = (
         conversion(line, program, weights, data=data, stream=stream),
         test_words(line, weights),
     )
-    notes.append("a run that kinegraph trained needs no conversion: kinegraph test RUN")
+    notes.append(NOT_CONVERTED)
     return Translation(commands, tuple(notes), line.environment)
 
 

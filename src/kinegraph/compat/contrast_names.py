@@ -1,0 +1,118 @@
+"""What names tell of a command line of AimCLR, SkeletonCLR or CrosSCLR, and of its weights.
+
+Place in the flow: ``contrast_lines`` asks. A settings file need not be there: its name tells
+recordings, split and stream. Only whole words count, the nearest to the end of the path first:
+folders further up are the user's own, and may be called ubuntu, or AimCLR.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+
+from kinegraph.compat.original_flags import PRETRAINING, Data
+from kinegraph.compat.original_lines import UNKNOWN, Line
+from kinegraph.compat.original_settings import STREAMS, Settings
+from kinegraph.errors import RecipeError, unknown
+
+ALL = "all"  # CrosSCLR's word for the mean over its streams
+# Recordings -> how they are called.
+DATA_WORDS = {
+    "ntu120": r"ntu([-_]?rgb\+?[-_]?d)?[-_]?120",
+    "ntu60": r"ntu([-_]?rgb\+?[-_]?d)?([-_]?60)?",
+    "pku-mmd": r"pku([-_]?mmd)?(p?[12])?",
+    "nw-ucla": r"(nw[-_]?)?ucla",
+}
+PART_TWO = r"pku([-_]?mmd)?[-_]?(v|p|part[-_]?)?2"
+SPLIT_WORDS = {
+    "xset": r"xset(up)?|cset|cross[-_]?set(up)?",
+    "xsub": r"xsub|csub|cs|cross[-_]?subject",
+    "xview": r"xview|cv|cross[-_]?view",
+}
+STREAM_WORDS = {"joint-motion": "motion", "bone": "bone", "joint": "joint"}
+# Whose weights they are: the longer names before the one that is also that of the program.
+SYSTEMS = ("crossclr", "skeletonclr", "aimclr")
+
+
+def data_in(line: Line, settings: Settings) -> Data:
+    """Return the recordings that the name of the settings file, or the file, tells.
+
+    Raises:
+        RecipeError: Nothing tells them, or nothing is published for them.
+    """
+    parts = _parts(line.one("config"))
+    name = _nearest(parts, DATA_WORDS) or settings.classes
+    if name is None and settings.layout == "ucla20":
+        name = "nw-ucla"
+    if name == "nw-ucla":
+        raise RecipeError(
+            "these programs have no published run on NW-UCLA; our own recipes are nw-ucla-aimclr"
+            " and nw-ucla-aimclr-linear: kinegraph train nw-ucla-aimclr --data.store STORE"
+        )
+    if name is None:
+        raise RecipeError(
+            "the command does not tell which recordings it is about: name a settings file such as"
+            " config/ntu60/pretext/pretext_aimclr_xview_joint.yaml"
+        )
+    split = _nearest(parts, SPLIT_WORDS) or settings.split or "xsub"
+    if name != "pku-mmd":
+        return Data(name, "ntu", split)
+    two = any(_has(part, PART_TWO) for part in parts)
+    return Data(name, "pku", split, part=2 if two else 1)
+
+
+def streams_in(line: Line, settings: Settings) -> tuple[str, ...]:
+    """Return the streams that are meant, by our names; several for CrosSCLR's ``all``.
+
+    Raises:
+        RecipeError: There is no such stream, or two options name different ones.
+    """
+    named = {flag: text for flag in ("stream", "view") if (text := line.one(flag))}
+    for flag, text in named.items():
+        if text not in (*STREAMS, ALL):
+            raise RecipeError(unknown(f"--{flag}", text, (*STREAMS, ALL)))
+    if len(set(named.values())) > 1:
+        both = " and ".join(f"--{flag} {text}" for flag, text in named.items())
+        raise RecipeError(f"{both} name different streams: leave one of them out")
+    words = [*named.values()]
+    if not words and ALL in (settings.values.get("stream"), settings.values.get("view")):
+        words = [ALL]
+    if words:
+        return tuple(STREAMS.values()) if words[0] == ALL else (STREAMS[words[0]],)
+    stem = PurePosixPath(line.one("config").lower()).stem
+    return (settings.stream or _nearest((stem,), STREAM_WORDS) or "joint",)
+
+
+def of_three(line: Line, settings: Settings) -> bool:
+    """Whether a pre-training of CrosSCLR is of three streams, not of two."""
+    stem = PurePosixPath(line.one("config")).stem
+    return "3view" in f"{line.words[0]} {stem} {settings.values.get('model')}".lower()
+
+
+def system_of(line: Line, kind: str, weights: str, settings: Settings) -> str:
+    """Return whose weights they are as far as the line tells; else the names in the file do."""
+    if kind in PRETRAINING:
+        return PRETRAINING[kind]
+    stems = (PurePosixPath(path.lower()).stem for path in (line.one("config"), weights))
+    model = line.one("model") or str(settings.values.get("model") or "")
+    for text in (model.lower(), *stems):
+        if found := next((system for system in SYSTEMS if system in text), ""):
+            return found
+    return UNKNOWN
+
+
+def _parts(path: str) -> tuple[str, ...]:
+    """Return the parts of a path in lower case, the last one first, up to their config folder."""
+    parts = PurePosixPath(path.lower()).parts
+    folders = [at for at, part in enumerate(parts[:-1]) if part in ("config", "configs")]
+    return parts[folders[-1] + 1 if folders else 0 :][::-1]
+
+
+def _nearest(parts: tuple[str, ...], words: Mapping[str, str]) -> str | None:
+    found = (name for part in parts for name, word in words.items() if _has(part, word))
+    return next(found, None)
+
+
+def _has(text: str, word: str) -> bool:
+    return re.search(rf"(?<![a-z0-9])({word})(?![a-z0-9])", text) is not None
