@@ -119,6 +119,38 @@ def test_names_of_published_files_tell_the_stream(
         assert len(checkpoint.class_names) == classes
 
 
+def test_what_options_say_is_not_assumed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs, ours = tmp_path / "ntu60_xsub_joint.pt", tmp_path / "ours.safetensors"
+    torch.save(pretrained("aimclr"), theirs)
+    options = ("--stream", "bone", "--split", "xview", "--classes", "ntu120")
+    for count, expected in (
+        (0, "assumed: stream joint, split xsub, classes of ntu60 (the file's name)\n"),
+        (2, "assumed: split xsub, classes of ntu60 (the file's name)\n"),
+        (4, "assumed: classes of ntu60 (the file's name)\n"),
+        (6, ""),
+    ):
+        text = done(capsys, "convert", theirs, *options[:count], "--out", ours, "--force")
+        assert expected in text
+        assert ("assumed: " in text) == bool(expected)
+
+
+def test_a_file_that_makes_its_streams_does_not_mind_the_settings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only a user who types a stream is told to leave it out."""
+    torch.save(pretrained("crossclr"), tmp_path / "w.pt")
+    (tmp_path / "config.yaml").write_text("stream: motion\n")
+    ours = tmp_path / "ours.safetensors"
+    text = done(capsys, "convert", tmp_path / "w.pt", "--out", ours)
+    assert "stream joint, joint-motion, bone\n" in text
+    assert load_checkpoint(ours).recipe.stream == "joint"
+    words = ["convert", str(tmp_path / "w.pt"), "--stream", "bone", "--out", str(ours), "--force"]
+    assert main(words) == 2
+    assert "leave out --stream bone" in capsys.readouterr().err
+
+
 def test_settings_beside_a_file_tell_the_stream(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

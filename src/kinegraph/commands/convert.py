@@ -164,15 +164,21 @@ def _wishes(arguments: Arguments, config: Path | None, file: Path) -> tuple[Wish
 
     told = read_settings(config) if config else settings_in_name(file.stem)
     stream = arguments.stream or told.stream
-    assumed = [] if stream else ["stream joint (no weights tell it; say --stream if it is another)"]
-    if not config and told.stream:
-        named = (told.stream, told.split, told.classes)
-        assumed = [f"stream {named[0]}, split {named[1]}, classes of {named[2]} (the file's name)"]
+    parts = (
+        (arguments.stream, f"stream {told.stream}", told.stream),
+        (arguments.split, f"split {told.split}", told.split),
+        (arguments.classes, f"classes of {told.classes}", told.classes),
+    )
+    named = [text for own, text, found in parts if found and own is None]
+    assumed = [f"{', '.join(named)} (the file's name)"] if named and not config else []
+    if not stream:
+        assumed = ["stream joint (no weights tell it; say --stream if it is another)"]
     wishes = Wishes(
         layout=arguments.layout or told.layout,
         classes=_classes(arguments.classes or told.classes),
         persons=arguments.persons or told.persons,
         stream=check_stream(stream or "joint"),
+        read=arguments.stream is None,
         split=arguments.split or told.split,
     )
     return wishes, assumed

@@ -25,6 +25,8 @@ class Wishes:
         classes: Names of the classes in label order.
         persons: M.
         stream: Stream that was trained on.
+        read: Whether settings or the file's name say the stream, and not the user: a file that
+            makes its streams itself does not mind it then.
         split: Split of the recordings that was trained on.
         epoch: Epochs that were trained.
     """
@@ -33,6 +35,7 @@ class Wishes:
     classes: tuple[str, ...] | None = None
     persons: int | None = None
     stream: str = "joint"
+    read: bool = False
     split: str | None = None
     epoch: int = 1
 

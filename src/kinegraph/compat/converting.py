@@ -8,7 +8,7 @@ What an original file carries but its test phase never uses lies in the checkpoi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -81,6 +81,8 @@ def convert(system: str | None, state: Mapping[str, Tensor], wishes: Wishes) -> 
             it does not tell.
     """
     taken = take_apart(system, state, stream=wishes.stream)
+    if wishes.read and taken.facts.objective.get("streams"):
+        wishes = replace(wishes, stream="joint")  # of which they are made
     skeleton, persons = choose_skeleton(taken.facts, wishes.layout)
     persons = persons_of(taken.facts, skeleton, wishes.persons)
     _check_input(taken, skeleton, persons, wishes)
