@@ -182,8 +182,19 @@ def test_a_file_trained_here_is_written_as_the_original(
     run(capsys, ucla, "--out", ours)
     checkpoint = load_checkpoint(ours)
     save_checkpoint(ours, replace(checkpoint, progress={}))  # as if it had been trained
-    assert "trained here" in run(capsys, ours, "--reverse", "--out", back)
+    text = run(capsys, ours, "--reverse", "--out", back)
+    assert "trained here" in text
+    assert "ours.safetensors: weights of ctrgcn\n" in text
     assert read(back).keys() == read(ucla).keys()
+    for system, reason in (
+        ("aagcn", "was trained here and has the network of 'ctrgcn', not of 'aagcn'"),
+        ("nonsense", "unknown system 'nonsense'"),
+    ):
+        words = ["convert", str(ours), "--reverse", "--system", system, "--out", str(back)]
+        assert main([*words, "--force"]) == 2
+        assert reason in capsys.readouterr().err
+    assert "of ctrgcn" in run(capsys, ours, "--reverse", "--system", "ctrgcn", "--out", back,
+                              "--force")  # fmt: skip
 
 
 class Evil:

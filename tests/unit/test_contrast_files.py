@@ -14,7 +14,7 @@ from kinegraph.backbones import STGCNConfig, build_backbone
 from kinegraph.compat import load_original
 from kinegraph.compat.contrast_files import CONTRAST
 from kinegraph.compat.converted_recipe import Wishes
-from kinegraph.compat.converting import Conversion, convert, revert
+from kinegraph.compat.converting import Conversion, convert, revert, systems_of
 from kinegraph.compat.original_settings import settings_in_name
 from kinegraph.compat.rules import CLASSIFIERS
 from kinegraph.compat.state_dicts import to_original
@@ -228,10 +228,36 @@ def test_what_is_trained_here_goes_to_the_original(system: str) -> None:
     assert all(torch.equal(again[n], t) for n, t in trained.state_dict().items())
 
 
+@pytest.mark.parametrize("system", CONTRAST)
+def test_an_average_is_one_of_queries_alone(system: str) -> None:
+    """Averaged keys in a queue are no unit vectors: theirs are the queue and encoder of keys."""
+    recipe = parse_recipe(
+        {
+            "backbone": {"name": "stgcn", "width": WIDTH, "last_width": LAST},
+            "objective": {"name": system, "queue": QUEUE, "width": KEY},
+            "quirks": "original",
+            "training": {"ema": 0.9},
+        }
+    )
+    skeleton = load_layout("ntu25")
+    last, average = (
+        make_objective(recipe, skeleton, 7, persons=2).state_dict() for _ in ("last", "average")
+    )
+    tensors = {f"model/{name}": tensor for name, tensor in last.items()}
+    tensors |= {f"ema/{name}": tensor for name, tensor in average.items()}
+    checkpoint = Checkpoint(recipe, skeleton, CLASSES, 2, epoch=1, tensors=tensors)
+    assert systems_of(checkpoint) == (system,)
+    again = convert(system, revert(checkpoint), Wishes()).checkpoint.group("model")
+    for name, tensor in again.items():
+        source = last if name.startswith(("key.", "queue.")) else average
+        assert torch.equal(tensor, source[name])
+
+
 def test_a_linear_classifier_of_ours_goes_to_the_original() -> None:
     done = convert("aimclr", classifiers(), Wishes(classes=CLASSES)).checkpoint
     theirs = revert(replace(done, progress={}))
     assert theirs.keys() == classifiers().keys()
+    assert systems_of(done) == ("aimclr", "skeletonclr")
 
 
 def test_heads_that_the_original_lacks_are_refused() -> None:

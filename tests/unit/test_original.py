@@ -13,7 +13,7 @@ from kinegraph.backbones import BACKBONES, build_backbone
 from kinegraph.compat import load_original
 from kinegraph.compat.contrast_files import CONTRAST
 from kinegraph.compat.converted_recipe import Wishes
-from kinegraph.compat.converting import convert, revert
+from kinegraph.compat.converting import convert, revert, systems_of
 from kinegraph.compat.rules import RULES
 from kinegraph.compat.state_dicts import to_original
 from kinegraph.compat.systems import GRAPHS, SYSTEMS, recognise
@@ -224,6 +224,7 @@ def test_what_is_trained_here_goes_to_the_original_and_comes_back(
     checkpoint = Checkpoint(recipe, skeleton, CLASSES, 1, epoch=1, tensors=tensors)
     theirs = revert(checkpoint)
     assert recognise(theirs) == system
+    assert systems_of(checkpoint) == (system,)
     network = load_original(system, theirs, skeleton=skeleton, num_classes=7, persons=1)
     x = torch.randn(2, 3, 16, 20, 1)
     torch.testing.assert_close(network(x), trained.logits(x))

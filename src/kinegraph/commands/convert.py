@@ -119,24 +119,29 @@ def _convert(arguments: Arguments) -> dict[str, Any]:
 
 
 def _reverse(arguments: Arguments) -> dict[str, Any]:
-    from kinegraph.compat.converting import RECORD, revert
+    from kinegraph.compat.converting import RECORD, revert, systems_of
+    from kinegraph.compat.systems import find_system
     from kinegraph.compat.weight_files import write_weights
     from kinegraph.training.checkpoint import load_checkpoint
     from kinegraph.training.run_folder import find_checkpoint
 
     _refuse_needless(arguments)
+    if arguments.system:
+        find_system(arguments.system)
     file = find_checkpoint(arguments.checkpoint)
     checkpoint = load_checkpoint(file)
     record = checkpoint.progress.get(RECORD) or {}
-    if arguments.system and record and arguments.system != record.get("system"):
+    known = (record.get("system"),) if record else systems_of(checkpoint)
+    if arguments.system and arguments.system not in known:
+        whose = "comes from weights" if record else "was trained here and has the network"
         raise CheckpointError(
-            f"'{file}' comes from weights of '{record.get('system')}', not of '{arguments.system}'"
+            f"'{file}' {whose} of '{known[0]}', not of '{arguments.system}': leave out --system"
         )
     state = revert(checkpoint)
     write_weights(arguments.out, state, force=arguments.force)
     return {
         "file": str(file),
-        "system": record.get("system") or arguments.system,
+        "system": arguments.system or known[0],
         "used": list(state),
         "same": bool(record),
         "written": str(arguments.out),

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kinegraph.compat.contrast_files import is_pretrained, remarks_on
+from kinegraph.compat.contrast_files import KINDS, is_pretrained, remarks_on
 from kinegraph.compat.converted_recipe import Wishes, class_count, class_names, make_recipe
 from kinegraph.compat.original import Taken, cut_head, fill_objective, take_apart
 from kinegraph.compat.rules import CLASSIFIERS, RULES
@@ -134,9 +134,7 @@ def revert(checkpoint: Checkpoint) -> StateDict:
     """
     record: Mapping[str, Any] = checkpoint.progress.get(RECORD) or {}
     if not record:
-        trained = checkpoint.group("ema") or checkpoint.group("model")
-        known = {n: t for n, t in trained.items() if not n.startswith(NEVER_SAVED)}
-        return to_original(_family_of(checkpoint.recipe), known)
+        return to_original(_family_of(checkpoint.recipe), _trained(checkpoint))
     try:
         system, names = find_system(record["system"]), list(record["names"])
         name = _name(checkpoint.recipe.backbone)
@@ -158,6 +156,31 @@ def revert(checkpoint: Checkpoint) -> StateDict:
     if missing:
         raise CheckpointError(f"the checkpoint has lost '{missing[0]}' of the file it comes from")
     return {name: theirs[then[plain[name]]] for name in names}
+
+
+def _trained(checkpoint: Checkpoint) -> StateDict:
+    """Return the weights of a run that go to the original: averages where there are some.
+
+    Queues and encoders of keys are the last ones: averages of keys have another length than keys.
+    """
+    last = checkpoint.group("model")
+    kept = tuple(KINDS.values())
+    tensors = (checkpoint.group("ema") or last) | {
+        name: tensor for name, tensor in last.items() if name.startswith(kept)
+    }
+    return {name: t for name, t in tensors.items() if not name.startswith(NEVER_SAVED)}
+
+
+def systems_of(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """Return the systems whose network a run that was trained here has, keys of `SYSTEMS`.
+
+    Raises:
+        CheckpointError: No original program has such a network.
+    """
+    family = _family_of(checkpoint.recipe)
+    if family in CLASSIFIERS:  # of an encoder that either has trained
+        return ("aimclr", "skeletonclr")
+    return (family.partition("-")[0] if family.startswith(("frhead-", "crossclr-")) else family,)
 
 
 def kept_apart(taken: Taken) -> list[str]:
