@@ -47,7 +47,7 @@ class Arguments(BaseModel):
     system: str | None = None
     """stgcn, stgcn-two-stream, stgcn-v1, tcn, ctrgcn, ctrgcn-baseline, aagcn, tcagcn, infogcn,
     frhead, lst, aimclr, skeletonclr or crossclr; default: what the names in the file tell (aimclr
-    where it may be skeletonclr)."""
+    where it may be skeletonclr). With --reverse it is checked against the checkpoint."""
 
     reverse: bool = False
     """Write the names and shapes of the original program."""

@@ -113,7 +113,8 @@ def remarks_on(family: str, named: bool, ours: Collection[str], theirs: Iterable
         lacking = [kind for kind, start in KINDS.items() if not _any(ours, start)]
         if lacking:
             remarks.append(
-                f"the file has no {' and no '.join(lacking)}: only pre-training needs them"
+                f"the file has no {' and no '.join(lacking)}: only the original program's"
+                " pre-training, by way of --reverse, would need them"
             )
         if family == "aimclr" and not named:
             remarks.append("SkeletonCLR saves the same names: if it was that, --system skeletonclr")
