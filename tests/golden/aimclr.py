@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from kinegraph.backbones import STGCNConfig, build_backbone
 from kinegraph.batch import Batch
-from kinegraph.compat.state_dicts import load_original, to_original
+from kinegraph.compat.state_dicts import load_state, to_original
 from kinegraph.nn.persons import rows_of
 from kinegraph.objectives import OBJECTIVES, build_objective
 from kinegraph.objectives.aimclr import AimCLR
@@ -77,7 +77,7 @@ def build(golden: Golden, **settings: Any) -> MomentumContrast:
     for name in filled:
         if name.startswith("queue") and filled[name].ndim == 2:
             filled[name] = functional.normalize(filled[name], dim=0)
-    load_original(objective, family, filled)
+    load_state(objective, family, filled)
     return objective.eval()
 
 

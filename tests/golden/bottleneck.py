@@ -11,7 +11,7 @@ import torch
 
 from kinegraph.backbones import InfoGCNConfig, build_backbone
 from kinegraph.batch import Batch
-from kinegraph.compat.state_dicts import load_original, to_original
+from kinegraph.compat.state_dicts import load_state, to_original
 from kinegraph.objectives import BottleneckConfig, build_objective
 from kinegraph.objectives.bottleneck import Bottleneck
 from kinegraph.skeleton import Skeleton, load_layout
@@ -45,7 +45,7 @@ def build(golden: Golden) -> Bottleneck:
     theirs = {name: list(shape) for name, shape in golden.meta["state_dict"].items()}
     fresh = to_original("infogcn", objective.state_dict())
     assert {name: list(tensor.shape) for name, tensor in fresh.items()} == theirs
-    load_original(objective, "infogcn", fill(fresh, seed=golden.meta["seed"], keep=[]))
+    load_state(objective, "infogcn", fill(fresh, seed=golden.meta["seed"], keep=[]))
     objective.prior.copy_(torch.from_numpy(golden["z_prior"]))
     return objective.eval()
 

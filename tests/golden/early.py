@@ -14,7 +14,7 @@ from kinegraph.backbones import (
     build_backbone,
 )
 from kinegraph.compat.rules import UNUSED
-from kinegraph.compat.state_dicts import load_original, to_original
+from kinegraph.compat.state_dicts import load_state, to_original
 from kinegraph.nn.graph import directed
 from kinegraph.objectives import ClassifyConfig, TwoStreamConfig, build_objective
 from kinegraph.objectives.base import Objective
@@ -54,7 +54,7 @@ def load(golden: Golden, family: str, objective: Objective) -> Iterator[Comparis
         count += sum(math.prod(theirs[name]) for name in carried)
         yield Comparison("meta n_params", count, 1e-12, golden.meta["n_params"])
     filled = fill(fresh, seed=golden.meta["seed"], keep=golden.meta["kept"])
-    load_original(objective, family, filled)
+    load_state(objective, family, filled)
     objective.eval()
 
 

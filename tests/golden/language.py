@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from kinegraph.backbones import CTRGCNConfig, build_backbone
 from kinegraph.batch import Batch
-from kinegraph.compat.state_dicts import load_original, to_original
+from kinegraph.compat.state_dicts import load_state, to_original
 from kinegraph.objectives.classify import score
 from kinegraph.objectives.language import Language, soft_target, unit
 from kinegraph.objectives.language_parts import part_lists
@@ -86,7 +86,7 @@ def check_lst(golden: Golden) -> Iterator[Comparison]:
 
     def load(keep: list[str]) -> None:
         filled = fill(original, seed=golden.meta["seed"], keep=keep, gain=golden.meta["gain"])
-        load_original(objective, family, filled)
+        load_state(objective, family, filled)
 
     load(golden.meta["kept_for_logits"])
     objective.eval()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from kinegraph.backbones import BACKBONES, STGCNConfig, build_backbone
 from kinegraph.batch import Batch
 from kinegraph.compat.rules import UNUSED
-from kinegraph.compat.state_dicts import load_original, to_original
+from kinegraph.compat.state_dicts import load_state, to_original
 from kinegraph.objectives import ClassifyConfig, build_objective
 from kinegraph.objectives.classify import Classify
 from kinegraph.recipe import OptimConfig
@@ -98,7 +98,7 @@ def load_filled(golden: Golden, family: str, objective: Classify, keep: list[str
     """Give the objective the weights that the file was made with."""
     fresh = to_original(family, objective.state_dict())
     gain = golden.meta.get("gain", 1.0)
-    load_original(objective, family, fill(fresh, seed=golden.meta["seed"], keep=keep, gain=gain))
+    load_state(objective, family, fill(fresh, seed=golden.meta["seed"], keep=keep, gain=gain))
 
 
 def names_and_shapes(golden: Golden, family: str, objective: Classify) -> Iterator[Comparison]:

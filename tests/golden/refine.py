@@ -12,7 +12,7 @@ from torch import Tensor
 from kinegraph.backbones import BACKBONES, build_backbone
 from kinegraph.batch import Batch
 from kinegraph.compat.rules import FR_HEAD_STAGES, UNUSED
-from kinegraph.compat.state_dicts import load_original, to_original
+from kinegraph.compat.state_dicts import load_state, to_original
 from kinegraph.objectives import RefineConfig, build_objective
 from kinegraph.objectives.contrast import Contrast, StageHead
 from kinegraph.objectives.refine import Refine
@@ -179,7 +179,7 @@ def build(golden: Golden) -> tuple[str, Refine]:
     theirs = {name: shape for name, (shape, _) in golden.meta["keys"].items()}
     theirs = {n: shape for n, shape in theirs.items() if not n.endswith(UNUSED.get(family, ()))}
     assert {name: list(tensor.shape) for name, tensor in fresh.items()} == theirs
-    load_original(objective, family, fill(fresh, seed=golden.meta["seed"]))
+    load_state(objective, family, fill(fresh, seed=golden.meta["seed"]))
     prototypes = objective.contrast.prototypes
     for place, name in enumerate(PLACES):
         key = f"{name}.avg_f"

@@ -32,7 +32,7 @@ SPLIT_WORDS = {
 }
 STREAM_WORDS = {"joint-motion": "motion", "bone": "bone", "joint": "joint"}
 # Whose weights they are: the longer names before the one that is also that of the program.
-SYSTEMS = ("crossclr", "skeletonclr", "aimclr")
+OWNERS = ("crossclr", "skeletonclr", "aimclr")
 
 
 def data_in(line: Line, settings: Settings) -> Data:
@@ -97,7 +97,7 @@ def system_of(line: Line, kind: str, weights: str, settings: Settings) -> str:
     stems = (PurePosixPath(path.lower()).stem for path in (line.one("config"), weights))
     model = line.one("model") or str(settings.values.get("model") or "")
     for text in (model.lower(), *stems):
-        if found := next((system for system in SYSTEMS if system in text), ""):
+        if found := next((system for system in OWNERS if system in text), ""):
             return found
     return UNKNOWN
 

@@ -13,11 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from kinegraph.backbones import BACKBONES, build_backbone
-from kinegraph.compat import state_dicts
 from kinegraph.compat.contrast_files import begun_anew, carried_by, is_pretrained
 from kinegraph.compat.facts import Facts, read_facts
 from kinegraph.compat.rules import UNUSED
-from kinegraph.compat.state_dicts import StateDict, from_original, present_names, to_original
+from kinegraph.compat.state_dicts import (
+    StateDict,
+    from_original,
+    load_state,
+    present_names,
+    to_original,
+)
 from kinegraph.compat.systems import (
     check_graphs,
     family_of,
@@ -175,7 +180,7 @@ def fill_objective(objective: Objective, family: str, ours: StateDict) -> None:
     """
     if is_pretrained(family):
         ours = {**begun_anew(objective.state_dict(), ours), **ours}
-    state_dicts.load_original(objective, family, to_original(family, ours))
+    load_state(objective, family, to_original(family, ours))
 
 
 def cut_head(taken: Taken, num_classes: int) -> tuple[StateDict, StateDict]:

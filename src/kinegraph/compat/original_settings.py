@@ -30,7 +30,7 @@ SPLITS = {
     "ucla": "view3",
 }  # fmt: skip
 # A word of a data path, or a piece of a published file's name -> the names of the classes.
-CLASSES = {"ntu120": "ntu120", "ntu60": "ntu60", "pku": "pku-mmd", "pkummd": "pku-mmd"}
+CLASS_WORDS = {"ntu120": "ntu120", "ntu60": "ntu60", "pku": "pku-mmd", "pkummd": "pku-mmd"}
 # What AimCLR and its kin call a stream -> our name.
 STREAMS = {"joint": "joint", "motion": "joint-motion", "bone": "bone"}
 # The published weights of AimCLR: data set, protocol and stream.
@@ -85,7 +85,7 @@ def read_settings(path: Path) -> Settings:
     data = f"{paths} {values.get('feeder', '')} {values.get('work_dir', '')}".lower()
     return Settings(
         layout=_piece(graph, LAYOUTS) or _piece(str(values.get("dataset", "")).lower(), LAYOUTS),
-        classes=_word(paths, CLASSES),
+        classes=_word(paths, CLASS_WORDS),
         persons=_number(model.get("num_person")),
         stream=_stream(values, model, feeder, paths, where=path),
         split=DATA_CASES.get(str(values.get("datacase"))) or _piece(data, SPLITS),
@@ -101,7 +101,7 @@ def settings_in_name(name: str) -> Settings:
         return Settings()
     classes, split, stream = found.groups()
     return Settings(
-        classes=CLASSES[classes],
+        classes=CLASS_WORDS[classes],
         split="xsub" if split == "cs" else split,
         stream=STREAMS[stream],
     )

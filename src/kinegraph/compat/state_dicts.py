@@ -21,9 +21,7 @@ Value = TypeVar("Value")
 _COUNTER = ".num_batches_tracked"
 
 
-def from_original(
-    family: str, state: Mapping[str, Tensor], *, ignore: Sequence[str] = ()
-) -> StateDict:
+def from_original(family: str, state: Mapping[str, Tensor]) -> StateDict:
     """Turn the state dict of an original network into one of ours.
 
     A ``module.`` that data-parallel training left in the names is removed, and the batch counters
@@ -32,7 +30,6 @@ def from_original(
     Args:
         family: Name of the backbone: a key of `rules.RULES`.
         state: Original names -> tensors.
-        ignore: Beginnings of original names to leave out, such as a head used in training only.
 
     Returns:
         Our names -> tensors, for the backbone in the objective ``classify``.
@@ -42,7 +39,6 @@ def from_original(
     """
     rules = _rules(family)
     left = {name.rsplit("module.", 1)[-1]: tensor for name, tensor in state.items()}
-    left = {name: tensor for name, tensor in left.items() if not name.startswith(tuple(ignore))}
     left = present_names(family, left)
     unused = UNUSED.get(family, ())
     left = {name: tensor for name, tensor in left.items() if not name.endswith(unused)}
@@ -88,15 +84,13 @@ def to_original(family: str, state: Mapping[str, Tensor]) -> StateDict:
     return theirs
 
 
-def load_original(
-    objective: nn.Module, family: str, state: Mapping[str, Tensor], *, ignore: Sequence[str] = ()
-) -> None:
+def load_state(objective: nn.Module, family: str, state: Mapping[str, Tensor]) -> None:
     """Load an original state dict into an objective, strictly.
 
     Raises:
         CheckpointError: Names or shapes do not fit; the message uses the original names.
     """
-    converted = from_original(family, state, ignore=ignore)
+    converted = from_original(family, state)
     expected = to_original(family, objective.state_dict())
     found = to_original(family, converted)
     missing = [name for name in expected if name not in found]
