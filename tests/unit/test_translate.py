@@ -6,6 +6,7 @@ import importlib
 import json
 import shlex
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -137,6 +138,20 @@ def test_every_command_of_the_readmes(line: str, complaint: Check) -> None:
     assert found.commands
     for words in found.commands:
         assert complaint(list(words[1:])) == ""
+
+
+@pytest.mark.parametrize("kind", ["aimclr", "skeletonclr", "crossclr"])
+def test_what_a_settings_file_adds_can_be_typed(
+    kind: str, complaint: Check, tmp_path: Path
+) -> None:
+    config = tmp_path / "ntu60.yaml"
+    config.write_text(
+        "base_lr: 0.2\nstep: [100, 200]\ntopk: 2\nmodel_args: {queue_size: 64}\n"
+        "train_feeder_args: {shear_amplitude: 0.3}\n"
+    )
+    (words,) = translate(f"main.py pretrain_{kind} --config {config}").commands
+    assert "--transforms.query.2.amplitude" in words
+    assert complaint(list(words[1:])) == ""
 
 
 @pytest.mark.parametrize(
