@@ -123,6 +123,10 @@ def test_what_is_not_taken_over_is_named(tmp_path: Path) -> None:
     ):  # fmt: skip
         assert option in left(notes)
     assert "nothing" not in left(notes)
+    long = written(tmp_path, PRETRAINING, odd="\x1b[0m" + 10**5 * "a")
+    text = left(translate(f"main.py pretrain_aimclr --config {long}").notes)
+    assert len(text) < 130
+    assert text.isprintable()
     many = written(tmp_path, PRETRAINING, **{f"option{i}": i for i in range(100)})
     assert "and 80 more" in left(translate(f"main.py pretrain_aimclr --config {many}").notes)
 

@@ -29,6 +29,7 @@ from kinegraph.recipe import load_recipe
 from kinegraph.recipe_files import read_recipe
 
 MOST_NAMED = 20  # options of a settings file in one remark
+LONGEST_NAMED = 80  # characters of one and its value
 _TRUTHS = ("True", "False")
 
 
@@ -88,7 +89,8 @@ def file_options(
         if texts and wanted and _loads(recipe, {**names, **wanted}):
             taken |= wanted
         else:
-            left.append(printable(f"{name} {' '.join(texts) or shown(value)}"))
+            text = printable(f"{name} {' '.join(texts) or shown(value)}")
+            left.append(text if len(text) <= LONGEST_NAMED else f"{text[:LONGEST_NAMED]}...")
     if len(left) > MOST_NAMED:
         left = [*left[:MOST_NAMED], f"and {len(left) - MOST_NAMED} more"]
     return taken, [f"not taken over from the file: {', '.join(left)}"] if left else []
