@@ -77,6 +77,7 @@ README = {
     "main.py --phase test --config <path to training config>"
     " --weights <path to model weights>": "convert '<path to model weights>'",
     "main.py --config config/Kinetics/ST-GCN.yaml": "kinegraph train kinetics-stgcn --data",
+    "main.py --config /home/ucla/st-gcn/config/Kinetics/ST-GCN.yaml": "train kinetics-stgcn --data",
     "main.py -h": "kinegraph train --help",
     **{
         "$ python main.py pretrain_aimclr --config"

@@ -160,8 +160,8 @@ def data_of(line: Line, settings: Settings) -> Data | None:
         if case and case not in DATA_CASES:
             raise RecipeError(unknown("--datacase", case, DATA_CASES))
         return Data(data.name, data.group, DATA_CASES[case]) if case else data
-    config = line.one("config").lower()
-    found = next((data for piece, data in DATA.items() if piece in config), None)
+    parts = reversed(PurePosixPath(line.one("config").lower()).parts)  # the user's folders last
+    found = next((data for part in parts for piece, data in DATA.items() if piece in part), None)
     if found or settings.split is None:
         return found
     return Data("nw-ucla", "ucla", "view3") if settings.split == "view3" else Data(
