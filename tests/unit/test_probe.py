@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from scipy.optimize import minimize
+from scipy.special import log_softmax, softmax
 
 from kinegraph.cli import main
 from kinegraph.data.store import open_store
@@ -19,7 +21,16 @@ from kinegraph.data.store_writer import create_store
 from kinegraph.errors import ScoreError
 from kinegraph.evaluation.baselines import raw_coordinates
 from kinegraph.evaluation.judges import Described, nearest_clips
-from kinegraph.evaluation.probe import ENCODER, RANDOM, RAW, doubts, linear, probe_run, retrieval
+from kinegraph.evaluation.probe import (
+    ENCODER,
+    RANDOM,
+    RAW,
+    doubts,
+    fit_linear,
+    linear,
+    probe_run,
+    retrieval,
+)
 from kinegraph.evaluation.testing import open_run
 
 
@@ -76,6 +87,22 @@ def test_linear_separates_and_repeats(rng: np.random.Generator) -> None:
     assert linear(clips) == linear(clips) == {"top-1": 1}
     with pytest.raises(ScoreError, match="all training clips are of one class"):
         linear(Described(x[:30], np.zeros(30, np.int64), x[30:], test_y))
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_linear_judge_minimises_what_it_says(classes: int, rng: np.random.Generator) -> None:
+    x, strength = rng.normal(size=(30, 4)), 0.1
+    y = np.concatenate([np.arange(classes), rng.integers(0, classes, 30 - classes)])
+
+    def loss(values: np.ndarray) -> float:
+        weights, biases = values[classes:].reshape(classes, 4), values[:classes]
+        right = log_softmax(x @ weights.T + biases, axis=1)[np.arange(30), y]
+        return float(strength / 2 * np.sum(weights**2) - right.mean())
+
+    found = minimize(loss, np.zeros(5 * classes), tol=1e-10).x
+    expected = softmax(x @ found[classes:].reshape(classes, 4).T + found[:classes], axis=1)
+    judge = fit_linear(x, y, strength)
+    np.testing.assert_allclose(judge.predict_proba(x), expected, atol=1e-3)
 
 
 def test_doubts_name_what_is_not_beaten() -> None:

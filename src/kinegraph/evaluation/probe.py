@@ -197,14 +197,22 @@ def linear(clips: Described, strength: float = STRENGTH) -> dict[str, float]:
     if len(np.unique(clips.train_y)) < 2:
         raise ScoreError("all training clips are of one class: there is nothing to tell apart")
     scaler = StandardScaler().fit(clips.train_x.astype(np.float64))
-    model = LogisticRegression(C=1 / (strength * len(clips.train_y)), max_iter=ITERATIONS)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(scaler.transform(clips.train_x.astype(np.float64)), clips.train_y)
+    model = fit_linear(scaler.transform(clips.train_x.astype(np.float64)), clips.train_y, strength)
     if model.n_iter_.max() >= ITERATIONS:
         remark(f"the linear judge was stopped after {ITERATIONS} steps; a larger --strength helps")
     guessed = model.predict(scaler.transform(clips.test_x.astype(np.float64)))
     return {"top-1": float(np.mean(guessed == clips.test_y))}
+
+
+def fit_linear(x: NDArray[np.float64], y: NDArray[np.int64], strength: float) -> LogisticRegression:
+    """Fit what `linear` describes to features (N, F) of clips with (N,) classes, two at least."""
+    # Of two classes scikit-learn fits one vector w, the difference of the two that a softmax has.
+    # These are w / 2 and -w / 2 at the minimum, and their squares add up to half of |w|^2.
+    share = 0.5 if len(np.unique(y)) == 2 else 1.0
+    model = LogisticRegression(C=1 / (share * strength * len(y)), max_iter=ITERATIONS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return model.fit(x, y)
 
 
 def retrieval(clips: Described) -> dict[str, float]:
