@@ -108,8 +108,19 @@ def test_the_linear_judge_minimises_what_it_says(classes: int, rng: np.random.Ge
 def test_doubts_name_what_is_not_beaten() -> None:
     rows = {ENCODER: {"top-1": 0.5}, RANDOM: {"top-1": 0.495}, RAW: {"top-1": 0.48}}
     (doubt,) = doubts(rows)
-    assert "top-1 is +0.5 points from that of random encoder" in doubt
+    assert "top-1 is +0.50 points from that of random encoder" in doubt
     assert doubts(rows | {RANDOM: {"top-1": 0.49}}) == []
+
+
+def test_doubts_go_by_the_numbers_that_are_shown() -> None:
+    rows = {ENCODER: {"top-1": 0.57}, RANDOM: {"top-1": 0.56}, RAW: {"top-1": 0.4}}
+    assert 0.57 - 0.56 < 0.01, "as floating-point numbers"
+    assert doubts(rows) == []
+    (doubt,) = doubts(rows | {ENCODER: {"top-1": 0.5697}})
+    assert "is +0.97 points from that of random encoder, less than 1.00 above it" in doubt
+    (doubt,) = doubts(rows | {ENCODER: {"top-1": 0.55}})
+    assert "is -1.00 points" in doubt
+    assert doubts(rows | {ENCODER: {"top-1": 0.569951}}) == [], "57.00"
 
 
 @pytest.fixture

@@ -654,6 +654,9 @@ def test_targets_are_means_of_the_last_epoch(plan: Plan) -> None:
     high = plan.model_copy(update={"targets": {"joint": 62.0, "both": 71.0}})
     found = {one.of: one.text for one in verdicts(high, result)}
     assert found == {"joint": "reached (62.00)", "both": "missed by 0.50 points (70.50)"}
+    close = plan.model_copy(update={"targets": {"joint": 62.004, "both": 70.51}})
+    found = {one.of: one.text for one in verdicts(close, result)}
+    assert found == {"joint": "reached (62.00)", "both": "missed by 0.01 points (70.50)"}
 
 
 def test_numbers_as_they_are_told() -> None:

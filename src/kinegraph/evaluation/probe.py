@@ -33,7 +33,7 @@ from kinegraph.training.setup import choose_device
 ENCODER, RANDOM, RAW = "encoder", "random encoder", "raw coordinates"
 STRENGTH = 1e-3  # of the linear judge's penalty, against a mean over clips
 ITERATIONS = 2000
-CLEAR = 0.01  # what an encoder has to be above the other two to be worth something
+CLEAR = 1.0  # points that an encoder has to be above the other two to be worth something
 MEANING = {
     RANDOM: "training has taught it nothing that this judge can see",
     RAW: "it says no more about the classes than the coordinates that it is made of",
@@ -239,10 +239,13 @@ def retrieval(clips: Described) -> dict[str, float]:
 
 def doubts(rows: Mapping[str, Mapping[str, float]]) -> list[str]:
     """Return a sentence for each of the other two that the encoder is not clearly better than."""
-    measure, own = next(iter(rows[ENCODER].items()))
+    measure = next(iter(rows[ENCODER]))
+    # Percent as they are shown: what 57.00 and 56.00 were before they were rounded decides nothing.
+    shown = {name: round(100 * row[measure], 2) for name, row in rows.items()}
+    above = {name: round(shown[ENCODER] - shown[name], 2) for name in MEANING}
     return [
-        f"the encoder's {measure} is {100 * (own - rows[name][measure]):+.1f} points from that of"
-        f" {name}, less than {100 * CLEAR:.0f} point above it: {meaning}"
+        f"the encoder's {measure} is {above[name]:+.2f} points from that of {name}, less than"
+        f" {CLEAR:.2f} above it: {meaning}"
         for name, meaning in MEANING.items()
-        if own - rows[name][measure] < CLEAR
+        if above[name] < CLEAR
     ]

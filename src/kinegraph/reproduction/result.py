@@ -157,14 +157,14 @@ class Verdict(Value):
         """The verdict in words."""
         if self.mean is None:
             return "not run"
-        lead = "reached" if self.mean >= self.percent else f"missed by {self.short:.2f} points"
+        lead = f"missed by {self.short:.2f} points" if self.short > 0 else "reached"
         part = "" if self.seeds >= self.planned else f", with {self.seeds} of {self.planned} seeds"
         return f"{lead} ({self.mean:.2f}{part})"
 
     @property
     def short(self) -> float:
-        """How many points are missing."""
-        return max(self.percent - (self.mean or 0.0), 0.0)
+        """How many points are missing, of the numbers as they are shown."""
+        return max(round(round(self.percent, 2) - round(self.mean or 0.0, 2), 2), 0.0)
 
 
 def verdicts(plan: Plan, result: Result) -> list[Verdict]:
@@ -178,8 +178,7 @@ def verdicts(plan: Plan, result: Result) -> list[Verdict]:
                 percent=percent,
                 seeds=len(values),
                 planned=len(planned_seeds(plan, of)),
-                # Rounded as it is shown: 92.4999999 of floating-point sums is no miss.
-                mean=round(100 * statistics.fmean(values), 6) if values else None,
+                mean=100 * statistics.fmean(values) if values else None,
             )
         )
     return found
