@@ -19,6 +19,7 @@ from kinegraph.cli import main
 from kinegraph.data.store import open_store
 from kinegraph.data.store_writer import create_store
 from kinegraph.errors import ScoreError
+from kinegraph.evaluation import probe
 from kinegraph.evaluation.baselines import raw_coordinates
 from kinegraph.evaluation.judges import Described, nearest_clips
 from kinegraph.evaluation.probe import (
@@ -87,6 +88,28 @@ def test_linear_separates_and_repeats(rng: np.random.Generator) -> None:
     assert linear(clips) == linear(clips) == {"top-1": 1}
     with pytest.raises(ScoreError, match="all training clips are of one class"):
         linear(Described(x[:30], np.zeros(30, np.int64), x[30:], test_y))
+
+
+def test_the_linear_judge_says_what_takes_long(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x, y = rng.normal(size=(30, 4)).astype(np.float32), np.arange(30) % 3
+    clips = Described(x, y, x, y)
+    before = x.copy()
+    found = linear(clips)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(probe, "LARGE", 100)
+    assert linear(clips) == found
+    assert capsys.readouterr().err == (
+        "fitting the linear judge to 30 clips of 4 numbers each: up to 2,000 steps, which may take"
+        " minutes and more\n"
+    )
+    monkeypatch.setattr(probe, "ITERATIONS", 2)
+    linear(clips)
+    assert capsys.readouterr().err.endswith("the linear judge was stopped after 2 steps\n")
+    linear(clips, remedy="a larger --strength helps")
+    assert "after 2 steps; a larger --strength helps\n" in capsys.readouterr().err
+    np.testing.assert_array_equal(x, before)
 
 
 @pytest.mark.parametrize("classes", [2, 3])

@@ -278,7 +278,8 @@ def _judge(arguments: Arguments) -> tuple[Judge, dict[str, Any]]:
         return PublishedLinear(), {"schedule": "published"}
     if arguments.protocol == "linear":
         strength = arguments.strength or STRENGTH
-        return partial(linear, strength=strength), {"schedule": "exact", "strength": strength}
+        judge = partial(linear, strength=strength, remedy="a larger --strength helps")
+        return judge, {"schedule": "exact", "strength": strength}
     if arguments.protocol == "tsne":
         from kinegraph.evaluation.plane import PlaneJudge
 

@@ -31,6 +31,12 @@ class Described:
     test_y: NDArray[np.int64]
 
 
+def refuse_one_class(labels: NDArray[np.int64]) -> None:
+    """Raise ScoreError if training clips with these (N,) classes leave nothing to learn."""
+    if len(np.unique(labels)) < 2:
+        raise ScoreError("all training clips are of one class: there is nothing to tell apart")
+
+
 def nearest_clips(clips: Described, neighbours: int = NEIGHBOURS) -> dict[str, float]:
     """Return the accuracy of the most frequent class among the training clips most alike.
 

@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from kinegraph.console import remark
 from kinegraph.errors import ScoreError
 from kinegraph.evaluation.baselines import raw_coordinates
-from kinegraph.evaluation.judges import Described, ranked
+from kinegraph.evaluation.judges import Described, ranked, refuse_one_class
 from kinegraph.evaluation.scoring import score_clips
 from kinegraph.evaluation.testing import Opened, open_run
 from kinegraph.objectives.base import Objective
@@ -33,6 +33,7 @@ from kinegraph.training.setup import choose_device
 ENCODER, RANDOM, RAW = "encoder", "random encoder", "raw coordinates"
 STRENGTH = 1e-3  # of the linear judge's penalty, against a mean over clips
 ITERATIONS = 2000
+LARGE = 10_000_000  # numbers of training clips from which on a fit is announced
 CLEAR = 1.0  # points that an encoder has to be above the other two to be worth something
 MEANING = {
     RANDOM: "training has taught it nothing that this judge can see",
@@ -178,7 +179,7 @@ def random_encoder(checkpoint: Checkpoint) -> Objective:
         )
 
 
-def linear(clips: Described, strength: float = STRENGTH) -> dict[str, float]:
+def linear(clips: Described, strength: float = STRENGTH, *, remedy: str = "") -> dict[str, float]:
     """Return the accuracy of multinomial logistic regression on standardised features.
 
     It minimises the mean cross-entropy of the training clips + strength / 2 * |weights|^2, which
@@ -190,16 +191,23 @@ def linear(clips: Described, strength: float = STRENGTH) -> dict[str, float]:
     Args:
         clips: The features.
         strength: Of the penalty, above 0.
+        remedy: What a user can do where it takes too many steps, if there is anything.
 
     Raises:
         ScoreError: All training clips are of one class.
     """
-    if len(np.unique(clips.train_y)) < 2:
-        raise ScoreError("all training clips are of one class: there is nothing to tell apart")
-    scaler = StandardScaler().fit(clips.train_x.astype(np.float64))
+    refuse_one_class(clips.train_y)
+    if clips.train_x.size > LARGE:
+        number, width = clips.train_x.shape
+        remark(
+            f"fitting the linear judge to {number:,} clips of {width:,} numbers each: up to"
+            f" {ITERATIONS:,} steps, which may take minutes and more"
+        )
+    scaler = StandardScaler(copy=False).fit(clips.train_x)  # it adds up in float64
     model = fit_linear(scaler.transform(clips.train_x.astype(np.float64)), clips.train_y, strength)
     if model.n_iter_.max() >= ITERATIONS:
-        remark(f"the linear judge was stopped after {ITERATIONS} steps; a larger --strength helps")
+        helps = f"; {remedy}" if remedy else ""
+        remark(f"the linear judge was stopped after {ITERATIONS:,} steps{helps}")
     guessed = model.predict(scaler.transform(clips.test_x.astype(np.float64)))
     return {"top-1": float(np.mean(guessed == clips.test_y))}
 

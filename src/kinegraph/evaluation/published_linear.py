@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from kinegraph.data.loader import shuffled
 from kinegraph.errors import ScoreError
-from kinegraph.evaluation.judges import Described
+from kinegraph.evaluation.judges import Described, refuse_one_class
 from kinegraph.nn.init import normal
 
 RATE, MOMENTUM, BATCH, EPOCHS = 3.0, 0.9, 128, 100
@@ -53,8 +53,7 @@ class PublishedLinear:
         Raises:
             ScoreError: All training clips are of one class, or training diverged.
         """
-        if len(np.unique(clips.train_y)) < 2:
-            raise ScoreError("all training clips are of one class: there is nothing to tell apart")
+        refuse_one_class(clips.train_y)
         length = mean_length(clips.train_x)
         if self._length is None:
             self._length = length
