@@ -48,14 +48,15 @@ class Arguments(BaseModel):
     Training clips with their labels teach a judge, test clips are judged. A random encoder of the
     same recipe and raw coordinates stand beside it: features have to be clearly better than both.
 
-    knn, linear, retrieval and tsne keep the encoder frozen, its batch statistics included, and take
-    seconds. They write a page with curves, a picture of the features and nearest neighbours into
-    the run folder: report.html, or report-probe.html where tests write that. Each probe writes it
-    anew.
+    knn, linear, retrieval and tsne keep the encoder frozen, its batch statistics included. On small
+    sets they take seconds; on raw coordinates of tens of thousands of clips linear takes minutes to
+    hours, fewer with --schedule published. They write a page with curves, a picture of the features
+    and nearest neighbours into the run folder: report.html, or report-probe.html where tests write
+    that. Each probe writes it anew.
 
     finetune, semi and transfer train all of its weights: ordinary runs in RUN/probes/PROTOCOL,
-    beside the same network from random weights with the same schedule. The same command goes on
-    where it was stopped.
+    beside the same network from random weights with the same schedule. Raw coordinates meet linear
+    first, for as long as it takes. The same command goes on where it was stopped.
     """
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)

@@ -265,8 +265,8 @@ def judge_raw(protocol: Protocol) -> dict[Drawn, float]:
     for drawn, rows in protocol.rows.items():
         key = rows.tobytes()
         if key not in before:
-            chosen = Described(train_x[np.isin(every, rows)], labels[rows], test_x, labels[test])
-            before[key] = linear(chosen)["top-1"]
+            own = train_x if len(rows) == len(every) else train_x[np.isin(every, rows)]
+            before[key] = linear(Described(own, labels[rows], test_x, labels[test]))["top-1"]
         found[drawn] = before[key]
     return found
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
+from kinegraph.console import progress
 from kinegraph.data.loader import shuffled
 from kinegraph.errors import ScoreError
 from kinegraph.evaluation.judges import Described, refuse_one_class
@@ -62,7 +63,8 @@ class PublishedLinear:
         classes = 1 + int(max(clips.train_y.max(), clips.test_y.max()))
         head = first_head(clips.train_x.shape[1], classes, self.seed)
         found: list[float] = []
-        for epoch in train_head(head, clips.train_x * scale, clips.train_y, seed=self.seed):
+        epochs = train_head(head, clips.train_x * scale, clips.train_y, seed=self.seed)
+        for epoch in progress(epochs, "epochs of a linear layer", EPOCHS):
             if epoch % EVERY == 0 or epoch == EPOCHS:
                 with torch.no_grad():
                     found.append(float((head(test_x).argmax(1) == test_y).float().mean()))
