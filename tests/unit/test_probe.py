@@ -27,6 +27,7 @@ from kinegraph.evaluation.probe import (
     RANDOM,
     RAW,
     doubts,
+    embed_clips,
     fit_linear,
     linear,
     probe_run,
@@ -196,6 +197,32 @@ def test_probe_sees_frozen_features_of_the_right_clips(learned: Path) -> None:
     assert not np.allclose(random.test_x, trained.test_x, rtol=1e-2)
     probe_run(learned, judge, device="cpu")
     np.testing.assert_allclose(seen[4].test_x, random.test_x, rtol=1e-4, atol=1e-6)
+
+
+def test_features_that_are_no_numbers_are_those_of_a_row(
+    learned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, cpu = open_run(learned), torch.device("cpu")
+    encoder = opened.checkpoint.build()
+    monkeypatch.setattr(probe, "score_clips", lambda *_, **__: np.array([[1, np.nan]]))
+    whole, half = (lambda *_: None), (lambda *_: torch.float16)
+    for row, precision, told in (
+        (ENCODER, whole, "the encoder's features of test clips .*: the weights of the run are dam"),
+        (RANDOM, half, "the random encoder's .*: the precision .* --training.precision fp32"),
+        (RANDOM, whole, "the random encoder's .*: coordinates may be far too large"),
+    ):
+        monkeypatch.setattr(probe, "scoring_type", precision)
+        with pytest.raises(ScoreError, match=told):
+            embed_clips(encoder, opened, "test", cpu, row=row)
+
+    def remembered(*_: Any, row: str, **__: Any) -> Any:
+        rows.append(row)
+        return np.eye(6, 4, dtype=np.float32)
+
+    rows: list[str] = []
+    monkeypatch.setattr(probe, "embed_clips", remembered)
+    probe_run(learned, lambda _: {"top-1": 0.0}, device="cpu")
+    assert rows == [ENCODER, ENCODER, RANDOM, RANDOM]
 
 
 def test_three_rows_are_printed_together(learned: Path, capsys: pytest.CaptureFixture[str]) -> None:

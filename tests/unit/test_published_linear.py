@@ -191,6 +191,8 @@ def test_probe_tells_the_last_epoch_and_json_the_best(
     words = ["probe", str(learned), "--protocol", "linear", "--schedule", "published"]
     assert main([*words, "--device", "cpu"]) == 0
     assert "best epoch" not in capsys.readouterr().out
+    page = (learned / "report.html").read_text()
+    assert "best epoch" not in page
     assert main([*words, "--device", "cpu", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["schedule"] == "published"

@@ -177,7 +177,7 @@ def run(arguments: Arguments) -> int:
         facts |= _write(arguments, probed, judge, settings)
         say(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode())
         return 0
-    console().print(_table(facts))
+    console().print(_table(probed, arguments.protocol))
     for note in notes:
         say(f"note: {note}")
     for doubt in doubtful:
@@ -288,20 +288,16 @@ def _judge(arguments: Arguments) -> tuple[Judge, dict[str, Any]]:
     return retrieval, {}
 
 
-def _table(facts: dict[str, Any]) -> Any:
+def _table(probed: Probed, protocol: str) -> Any:
     from rich.table import Table
 
-    table = Table(
-        title=f"{facts['protocol']}, {facts['test_clips']} test clips",
-        title_justify="left",
-    )
-    rows: dict[str, dict[str, float]] = facts["rows"]
-    # The best epoch on the test clips flatters; who compares with published numbers has it in JSON.
-    measures = [measure for measure in rows["encoder"] if "best epoch" not in measure]
+    from kinegraph.evaluation.probe import ENCODER
+
+    table = Table(title=f"{protocol}, {probed.test} test clips", title_justify="left")
     table.add_column("")
-    for measure in measures:
+    for measure in probed.measures:
         table.add_column(measure, justify="right")
-    for name, numbers in rows.items():
-        style = "bold" if name == "encoder" else None
-        table.add_row(name, *(f"{numbers[measure]:.2%}" for measure in measures), style=style)
+    for name, numbers in probed.rows.items():
+        shown = (f"{numbers[measure]:.2%}" for measure in probed.measures)
+        table.add_row(name, *shown, style="bold" if name == ENCODER else None)
     return table

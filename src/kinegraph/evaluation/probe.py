@@ -23,6 +23,7 @@ from kinegraph.console import remark
 from kinegraph.errors import ScoreError
 from kinegraph.evaluation.baselines import raw_coordinates
 from kinegraph.evaluation.judges import Described, ranked, refuse_one_class
+from kinegraph.evaluation.published_linear import BEST
 from kinegraph.evaluation.scoring import score_clips
 from kinegraph.evaluation.testing import Opened, open_run
 from kinegraph.objectives.base import Objective
@@ -65,6 +66,14 @@ class Probed:
     features: int
     train: int
     test: int
+
+    @property
+    def measures(self) -> list[str]:
+        """The numbers to show. The best epoch on the test clips flatters and is kept out.
+
+        Who compares with published numbers has that one in `rows`.
+        """
+        return [measure for measure in self.rows[ENCODER] if measure != BEST]
 
 
 def probe_run(
@@ -109,16 +118,18 @@ def probe_run(
         x = {part: describe(part) for part in classes}
         return Described(x["train"], classes["train"], x["test"], classes["test"])
 
-    def embedded(objective: Objective) -> Described:
+    def embedded(objective: Objective, row: str) -> Described:
         return described(
-            lambda part: embed_clips(objective, opened, part, chosen, batch_size=batch_size)
+            lambda part: embed_clips(
+                objective, opened, part, chosen, batch_size=batch_size, row=row
+            )
         )
 
     objective = checkpoint.build()
-    trained = embedded(objective)
+    trained = embedded(objective, ENCODER)
     rows = {
         ENCODER: judge(trained),
-        RANDOM: judge(embedded(random_encoder(checkpoint))),
+        RANDOM: judge(embedded(random_encoder(checkpoint), RANDOM)),
         RAW: judge(described(lambda part: raw_coordinates(data.store, data.rows[part]))),
     }
     return Probed(
@@ -139,29 +150,44 @@ def embed_clips(
     device: torch.device,
     *,
     batch_size: int | None = None,
+    row: str = ENCODER,
 ) -> NDArray[np.float32]:
     """Return the features (N, F) of the clips of a part, through the run's ``test`` transforms.
 
     Weights and batch statistics are frozen, for training clips as well: the features of a clip do
     not depend on the batch that it comes in.
 
+    Args:
+        objective: Of which the encoder is taken.
+        opened: The run and its recordings.
+        part: ``train`` or ``test``.
+        device: Where to compute.
+        batch_size: Clips at a time, default as the recipe says.
+        row: What it is called if its features cannot be used: `ENCODER` or `RANDOM`.
+
     Raises:
         ScoreError: A feature is not a finite number.
     """
     checkpoint, data = opened.checkpoint, opened.data
     size = batch_size or checkpoint.recipe.evaluation.batch_size
+    autocast = scoring_type(checkpoint, device)
     features = score_clips(
         objective.to(device).freeze(),
         data.testing_loader(part, size, device),
-        autocast=scoring_type(checkpoint, device),
+        autocast=autocast,
         description=f"{part} clips",
         features=True,
     )
     if not np.isfinite(features).all():
-        raise ScoreError(
-            f"features of {part} clips are not finite numbers: the weights of the run are damaged,"
-            " or its precision is too low for them"
-        )
+        why = "the weights of the run are damaged, or its precision is too low for them"
+        if row == RANDOM and autocast is not None:
+            why = (
+                "the precision of the run is too low for weights that learned nothing; judge one"
+                " that was trained with --training.precision fp32"
+            )
+        elif row == RANDOM:
+            why = "coordinates may be far too large; see kinegraph data check"
+        raise ScoreError(f"the {row}'s features of {part} clips are not finite numbers: {why}")
     return features
 
 
