@@ -93,6 +93,31 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, where they are not there yet.
+
+    Raises:
+        OutputError: The disk refuses.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make '{path}': {reason(error)}") from error
+
+
+def remove_files(*paths: Path) -> None:
+    """Remove those of the files that are there.
+
+    Raises:
+        OutputError: The disk refuses.
+    """
+    for path in paths:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot remove '{path}': {reason(error)}") from error
+
+
 def reason(error: OSError) -> str:
     """Return why the system refused, in a few words; temporary names mean nothing to a user."""
     why = error.strerror or str(error)

@@ -16,7 +16,9 @@ import yaml
 
 from kinegraph.cli import main
 from kinegraph.commands import reproduce
+from kinegraph.reproduction import packing, runs
 from kinegraph.reproduction.published import plan_names
+from kinegraph.training.guards import Interrupted
 
 PLAN = {
     "name": "tiny:test", "title": "Tiny", "summary": "two streams", "source": "Nobody.",
@@ -125,6 +127,26 @@ def test_stopped_and_gone_on_with_it_reaches_the_same(
     assert main(["ensemble", *scores, "--preset", "infogcn", "--json"]) == 0
     by_hand = json.loads(capfd.readouterr().out)["ensemble"]["top1"]
     assert by_hand == whole["ensembles"][1]["last"]["top1"]
+
+
+def test_old_results_do_not_outlive_their_runs(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*_: Any) -> None:
+        raise Interrupted(2)
+
+    monkeypatch.setattr(packing, "train_missing", stopped)
+    written = [Path("out", f"reproduction.{ending}") for ending in ("md", "json", "svg")]
+    written[0].parent.mkdir()
+    for file in written:
+        file.write_text("old")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "look_at", lambda *_, **__: runs.State.FINISHED)
+        assert main([*words, "--out", "out"]) == 130
+    assert all(file.is_file() for file in written), "they are those of the runs beside them"
+    assert main([*words, "--out", "out"]) == 130
+    assert "stopped by signal 2" in capfd.readouterr().err
+    assert not any(file.exists() for file in written)
 
 
 @pytest.mark.slow

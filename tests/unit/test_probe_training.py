@@ -21,6 +21,7 @@ from kinegraph.data.clip import Clip, Track
 from kinegraph.data.few_labels import labelled_part
 from kinegraph.data.store import open_store
 from kinegraph.data.store_writer import create_store
+from kinegraph.errors import TrainingError
 from kinegraph.evaluation import probe_recipe, probe_runs
 from kinegraph.evaluation.baselines import raw_coordinates
 from kinegraph.evaluation.judges import Described, nearest_clips
@@ -35,9 +36,11 @@ from kinegraph.evaluation.probe import (
     probe_run,
 )
 from kinegraph.evaluation.probe_recipe import Wishes, sized
+from kinegraph.evaluation.probe_runs import plan_protocol, train_protocol
 from kinegraph.evaluation.published_linear import PublishedLinear
 from kinegraph.evaluation.testing import score_run
 from kinegraph.recipe import SEEDS, Recipe, parse_recipe
+from kinegraph.reproduction.runs import State
 from kinegraph.skeleton import load_layout
 from kinegraph.training.checkpoint import load_checkpoint, save_checkpoint
 from kinegraph.training.loop import Training
@@ -219,7 +222,36 @@ def test_a_random_start_is_no_start(place: Path, capsys: pytest.CaptureFixture[s
     assert facts["summaries"][0]["rows"][ENCODER]["deviation"] is None
     runs = place / "untrained" / "probes" / "finetune"
     assert facts["runs"] == [str(runs / "encoder-draw0"), str(runs / "random-draw0")]
+    (runs / "few-labels.svg").write_text("of an earlier call, which had several shares")
+    again = probe(capsys, place / "untrained", "--protocol", "finetune", "--epochs", 1)
+    assert again == facts
+    assert json.loads((runs / "result.json").read_text())["results"] == facts["results"]
+    assert not (runs / "few-labels.svg").exists()
     assert main(["test", str(runs / "encoder-draw0"), "--device", "cpu"]) == 0, "ordinary runs"
+
+
+def test_old_numbers_do_not_outlive_their_runs(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    protocol = plan_protocol("finetune", place / "learned", Wishes(), out=out)
+    out.mkdir()
+    kept = (out / "result.json", out / "few-labels.svg")
+    for file in kept:
+        file.write_text("old")
+    states = [State.FINISHED, State.FINISHED]
+    monkeypatch.setattr(probe_runs, "look_at_all", lambda *_, **__: states)
+    train_protocol(protocol, device="cpu")
+    assert all(file.is_file() for file in kept), "they are those of the runs beside them"
+
+    def fails(*_: Any, **__: Any) -> None:
+        assert not any(file.exists() for file in kept)
+        raise TrainingError("on purpose")
+
+    monkeypatch.setattr(probe_runs, "start", fails)
+    states[1] = State.BROKEN
+    with pytest.raises(TrainingError, match="on purpose"):
+        train_protocol(protocol, device="cpu", force=True)
 
 
 def test_it_goes_on_where_it_was_stopped(

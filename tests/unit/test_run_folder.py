@@ -34,6 +34,26 @@ def test_force_replaces_only_known_files(tmp_path: Path) -> None:
         assert names(run.path) == mine
 
 
+@pytest.mark.parametrize("anew", [False, True])
+def test_results_of_probes_go_with_the_weights_that_they_judge(tmp_path: Path, anew: bool) -> None:
+    run = RunFolder(tmp_path / "run")
+    fill(run)
+    results = ("result.json", "few-labels.svg")
+    for folder in ("finetune", "semi", "transfer/other"):
+        runs = run.path / "probes" / folder / "encoder-draw0"
+        runs.mkdir(parents=True)
+        (runs / "recipe.yaml").write_text("{}")
+        for name in results:
+            (runs.parent / name).write_text("old")
+    if anew:
+        with run.claim(force=True):
+            pass
+    else:
+        run.forget_results()
+    left = [file for file in (run.path / "probes").rglob("*") if file.is_file()]
+    assert [file.name for file in left] == ["recipe.yaml"] * 3, "runs of probes stay"
+
+
 def test_nothing_is_overwritten_without_force(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     fill(run)

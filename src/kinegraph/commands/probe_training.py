@@ -138,15 +138,16 @@ def _tell(arguments: Arguments, protocol: Protocol, found: Sequence[Result]) -> 
 
 def _write(protocol: Protocol, facts: Mapping[str, Any], title: str) -> dict[str, str]:
     """Keep the numbers beside the runs, and of several shares a picture; return what and where."""
-    from kinegraph.files import write_text
+    from kinegraph.files import remove_files, write_text
 
-    written = {"result": protocol.out / "result.json"}
-    write_text(written["result"], _json(facts) + "\n")
+    written = {"result": protocol.result}
+    remove_files(protocol.picture)  # an earlier call may have had several shares, or others
+    write_text(protocol.result, _json(facts) + "\n")
     if len(facts["summaries"]) > 1:
         from kinegraph.evaluation.labels_picture import save_labels_picture
 
-        written["picture"] = protocol.out / "few-labels.svg"
-        save_labels_picture(written["picture"], facts["summaries"], title)
+        written["picture"] = protocol.picture
+        save_labels_picture(protocol.picture, facts["summaries"], title)
     return {kind: str(path) for kind, path in written.items()}
 
 

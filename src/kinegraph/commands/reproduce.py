@@ -11,8 +11,8 @@ import tyro
 from pydantic import BaseModel, ConfigDict, Field
 
 from kinegraph.console import console, remark, say
-from kinegraph.errors import OutputError, RecipeError, TrainingError
-from kinegraph.files import reason, write_text
+from kinegraph.errors import RecipeError, TrainingError
+from kinegraph.files import make_folder, remove_files, write_text
 from kinegraph.reproduction.listing import plan_line, plan_lines
 from kinegraph.reproduction.plan import Plan
 from kinegraph.reproduction.published import load_plan, plan_names
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kinegraph.reproduction.runs import PlannedRun, State
 
 MOST_AT_ONCE = 64
+RESULTS = ("reproduction.md", "reproduction.json", "reproduction.svg")
 
 
 class Arguments(BaseModel):
@@ -212,13 +213,16 @@ def _reproduce(
     device = choose_device(arguments.device)
     recordings = open_data(runs[0].recipe, store).store.meta["checksums"]
     out = runs[0].folder.path.parent
-    _make(out)
+    make_folder(out)
     with RunFolder(out).lock():
         states = [
             (one, look_at(one, recordings=recordings, force=arguments.force))
             for one in all_stages(runs)
         ]
         left = sum(state is not State.FINISHED for one, state in states if one in runs)
+        if any(state is not State.FINISHED for _, state in states):
+            # They would be of other runs than those that lie beside them.
+            remove_files(*(out / name for name in RESULTS))
         at_once = at_once or machine.at_once(left, device, plan.device_gib)
         place = Place(out, store, str(device), at_once)
         where = f"; {at_once} at a time on {machine.describe(device)}" if left else ""
@@ -235,13 +239,6 @@ def _reproduce(
         words = [(one.job.name, one.last_words()) for one in failed]
         raise TrainingError(_failure(words, all_stages(runs)))
     return 0
-
-
-def _make(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make '{out}': {reason(error)}") from error
 
 
 def _told(states: Sequence[tuple[PlannedRun, State]]) -> str:
@@ -267,10 +264,11 @@ def _tell(plan: Plan, result: Result, out: Path, *, as_json: bool) -> None:
     from kinegraph.reproduction.page import departures, page, target_lines
     from kinegraph.reproduction.picture import save_picture
 
+    words, numbers, picture = RESULTS
     text = result.model_dump_json(indent=2) + "\n"
-    write_text(out / "reproduction.json", text)
-    write_text(out / "reproduction.md", page(plan, result, "reproduction.svg"))
-    save_picture(out / "reproduction.svg", plan, result)
+    write_text(out / numbers, text)
+    write_text(out / words, page(plan, result, picture))
+    save_picture(out / picture, plan, result)
     if as_json:
         say(text.rstrip())
         return
@@ -279,7 +277,7 @@ def _tell(plan: Plan, result: Result, out: Path, *, as_json: bool) -> None:
         say(sentence)
     for line in target_lines(plan, result):
         say(line.removeprefix("- "))
-    for name in ("reproduction.md", "reproduction.json", "reproduction.svg"):
+    for name in RESULTS:
         say(f"written: {out / name}")
 
 

@@ -22,13 +22,13 @@ from kinegraph.evaluation.judges import Described
 from kinegraph.evaluation.probe import ENCODER, RANDOM, RAW, linear
 from kinegraph.evaluation.probe_recipe import Wishes, derive, sized
 from kinegraph.evaluation.testing import Opened, select_checkpoint
-from kinegraph.files import reason
+from kinegraph.files import make_folder, remove_files
 from kinegraph.recipe import SEEDS, Recipe, StartConfig
 from kinegraph.reproduction.runs import PlannedRun, State, begun_at, look_at
 from kinegraph.training.beginning import counterpart, encoders, weights_checksum
 from kinegraph.training.checkpoint import Checkpoint, load_checkpoint
 from kinegraph.training.run import resume, start
-from kinegraph.training.run_folder import RunFolder
+from kinegraph.training.run_folder import PROBE_PICTURE, PROBE_RESULT, RunFolder
 from kinegraph.training.setup import named_store, open_data
 
 SHARES = (0.01, 0.05, 0.1, 0.2)
@@ -77,6 +77,16 @@ class Protocol:
     rows: dict[Drawn, NDArray[np.int64]]
     out: Path
     notes: tuple[str, ...]
+
+    @property
+    def result(self) -> Path:
+        """The numbers of all runs, once these are finished."""
+        return self.out / PROBE_RESULT
+
+    @property
+    def picture(self) -> Path:
+        """Accuracy by the share of the labels, where there are several shares."""
+        return self.out / PROBE_PICTURE
 
 
 def plan_protocol(
@@ -227,17 +237,19 @@ def _saved(run: ProbeRun) -> Checkpoint | None:
 def train_protocol(protocol: Protocol, *, device: str, force: bool = False) -> None:
     """Train every run that is not finished, one after the other.
 
+    Numbers and picture of an earlier call go before the first of them begins: they would be of
+    other runs than those that lie beside them.
+
     Raises:
         Interrupted: A signal came. The run has been saved, and the same call goes on.
         RecipeError: The encoder was trained on in the meantime.
         KinegraphError: As `look_at_all`, or a run cannot be trained; those that are finished stay.
     """
-    try:
-        protocol.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make '{protocol.out}': {reason(error)}") from error
+    make_folder(protocol.out)
     with RunFolder(protocol.out).lock():
         states = look_at_all(protocol, force=force)
+        if any(state is not State.FINISHED for state in states):
+            remove_files(protocol.result, protocol.picture)
         for number, (run, state) in enumerate(zip(protocol.runs, states, strict=True), start=1):
             if state is State.FINISHED:
                 continue

@@ -20,6 +20,13 @@ from kinegraph.errors import CheckpointError, OutputError, TrainingError
 from kinegraph.files import reason, write_text
 
 LOCK = ".lock"
+PROBE_RESULT, PROBE_PICTURE = "result.json", "few-labels.svg"  # of a protocol that trains
+# Where `kinegraph probe` keeps these; those of transfer lie in a folder for each store.
+PROBED = tuple(
+    f"probes/{folder}/{name}"
+    for folder in ("*", "transfer/*")
+    for name in (PROBE_RESULT, PROBE_PICTURE)
+)
 # Everything that runs and their tests write. The recipe, by which a run folder is known, goes last.
 WRITTEN = (
     "checkpoints/last.safetensors",
@@ -32,6 +39,7 @@ WRITTEN = (
     "report-validation.html",
     "report-probe.html",
     "tsne.svg",
+    *PROBED,
     "log.txt",
     "recipe.yaml",
 )
@@ -177,14 +185,17 @@ class RunFolder:
                 (self.path / folder).rmdir()
 
     def forget_results(self) -> None:
-        """Remove scores, reports and pictures of earlier tests.
+        """Remove scores, reports, results and pictures of earlier tests and probes.
+
+        The runs of probes stay: whether they fit is found out when they are asked for again.
 
         Raises:
             OutputError: The disk refuses.
         """
         with _disk(f"cannot write to '{self.path}'"):
-            for file in (*self.path.glob("scores/*.npz"), *self.path.glob("report*.html")):
-                file.unlink()
+            for pattern in ("scores/*.npz", "report*.html", *PROBED):
+                for file in self.path.glob(pattern):
+                    file.unlink()
             self.tsne.unlink(missing_ok=True)
 
     @contextmanager
