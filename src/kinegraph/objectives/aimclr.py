@@ -32,10 +32,11 @@ FINAL = "final"  # the stage whose map loses what stands out
 class AimCLR(MomentumContrast):
     """SkeletonCLR, and two divergences: of an extreme view, and of the same with less to look at.
 
-    How alike the usual view is to the own key and to all others of the queue is a distribution.
-    The extreme view, and its map after `attention_drop`, are to have the same; no gradient flows
-    into the distribution that they are to have. From an epoch on, the nearest neighbours that any
-    of the three finds in the queue are positives like the own key.
+    How alike the usual view is to the own key and to all others of the queue is a distribution. The
+    extreme view, and its map after `attention_drop`, which takes out whole joints and single
+    numbers of a channel, frame and joint, are to have the same; no gradient flows into the
+    distribution that they are to have. From an epoch on, the nearest neighbours that any of the
+    three finds in the queue are positives like the own key.
 
     Differs from the original: see `MomentumContrast` and `attention_drop`; the divergences are
     computed from logarithms of the softmax, which cannot be infinite.

@@ -56,7 +56,9 @@ def attention_drop(
 ) -> Tensor:
     """Set what stands out to zero, and make the rest larger by as much as was taken.
 
-    No gradient flows into the masks.
+    The first mask is of joints, through all frames. The second one, which the original names after
+    time, is of single numbers, there as here: each channel, frame and joint has its own. No
+    gradient flows into the masks.
 
     Differs from the original: how much was taken is counted for each person, so that no clip
     depends on the others of its batch; a map of which nothing is left is zero, not NaN; maps have

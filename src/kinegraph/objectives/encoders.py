@@ -25,6 +25,8 @@ DEVIATION = 0.02  # of the starting weights of the original's heads
 class Encoder(nn.Module):
     """A backbone, and the head behind it that maps features to where they are compared.
 
+    Source: Chen et al., SimCLR (ICML 2020), section 2.1.
+
     Args:
         backbone: The network.
         head: (N, F) -> (N, D).

@@ -78,7 +78,11 @@ def units(vectors: Tensor) -> Tensor:
 
 
 def compare(queries: Tensor, keys: Tensor, negatives: Tensor) -> Tensor:
-    """Return cosines (N, 1 + K): with the own key (N, D), then with the negatives (D, K)."""
+    """Return cosines (N, 1 + K): with the own key (N, D), then with the negatives (D, K).
+
+    All are of length 1, as `units` returns them and `Queue` holds them; of others these would be no
+    cosines.
+    """
     with torch.autocast(queries.device.type, enabled=False):
         own = (queries * keys).sum(1, keepdim=True)
         return torch.cat((own, queries @ negatives), dim=1)
@@ -201,7 +205,11 @@ class MomentumContrast(SelfSupervised):
 
 
 class SkeletonCLR(MomentumContrast):
-    """Momentum contrast of two views of each clip."""
+    """Momentum contrast of two views of each clip.
+
+    Source: Li et al., CrosSCLR (CVPR 2021), section 3.1.
+    Differs from the original: see `MomentumContrast`.
+    """
 
     def forward(self, *batches: Batch) -> dict[str, Tensor]:
         """Return ``loss`` of the views query and key."""
