@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,6 +60,13 @@ def say(text: str) -> None:
         return
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+def to_json(value: Any) -> str:
+    """Return a result as JSON with a line for each value."""
+    import orjson
+
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
 
 
 def remark(text: str) -> None:

@@ -30,7 +30,7 @@ from kinegraph.training.guards import Interrupted
 from kinegraph.training.loop import Training
 from kinegraph.training.run import resume, start
 from kinegraph.training.run_folder import RunFolder
-from kinegraph.training.setup import RunData, open_data
+from kinegraph.training.setup import NOBODY, RunData, open_data
 
 Train = Callable[..., RunFolder]
 CPU = torch.device("cpu")
@@ -129,6 +129,7 @@ def test_clips_without_labels_are_no_neighbours(
     tmp_path: Path,
     make_store: Callable[..., Path],
     tiny_recipe: Callable[..., dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     source = open_store(make_store(per_class=6))
     with create_store(tmp_path / "some", source.skeleton, source.class_names, source="") as writer:
@@ -136,23 +137,26 @@ def test_clips_without_labels_are_no_neighbours(
             writer.add(replace(clip, label=-1) if number % 3 == 0 else clip)
         writer.default_split = "subjects"
     data, objective = data_of(tmp_path / "some", tiny_recipe(**unlabelled()))
-    half = np.arange(0, 12, 2), np.arange(1, 12, 2)
-    everything = replace(data, rows={"train": half[0], "test": half[1]})
-    labels = data.store.clips["label"]
-    labelled = {
-        part: rows[labels[rows] != -1] for part, rows in everything.rows.items()
-    }  # as if those without were not there
-    found = Monitor(everything, "test", CPU).look(objective)
-    assert (
-        found["test_knn"]
-        == Monitor(replace(data, rows=labelled), "test", CPU).look(objective)["test_knn"]
-    )
-    without = np.flatnonzero(labels == -1)
-    nothing = Monitor(replace(data, rows={"train": without, "test": without}), "test", CPU)
+    judged: list[Described] = []
+
+    def judge(clips: Described) -> dict[str, float]:
+        judged.append(clips)
+        return nearest_clips(clips)
+
+    monkeypatch.setattr(monitor_module, "nearest_clips", judge)
+    found = Monitor(data, "test", CPU).look(objective)
+    (clips,) = judged
+    subjects, labels = data.store.clips["subject"], data.store.clips["label"]
+    for seen, odd in ((clips.train_y, True), (clips.test_y, False)):
+        expected = labels[(labels != -1) & (subjects % 2 == odd)]
+        np.testing.assert_array_equal(seen, expected)
+    assert found["test_knn"] == nearest_clips(clips)["top-1"]
+    without = {"train": NOBODY, "test": NOBODY, "unlabelled": np.flatnonzero(labels == -1)}
+    nothing = Monitor(replace(data, rows=without), "test", CPU)
     assert not nothing.knows_classes
     assert [*nothing.look(objective)] == ["alignment", "uniformity"], "no error"
     recipe = parse_recipe(tiny_recipe(**unlabelled(evaluation={"selection": "test"})))
-    blind = replace(data, recipe=recipe, rows={"train": without, "test": without})
+    blind = replace(data, recipe=recipe, rows=without)
     with pytest.raises(RecipeError, match="labels are needed, and there are none: choose last"):
         Training(recipe, blind, RunFolder(tmp_path / "run"), CPU)
 

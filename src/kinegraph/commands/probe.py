@@ -6,13 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import orjson
 import tyro
 from pydantic import BaseModel, ConfigDict, Field
 
 from kinegraph.arguments import UsageError
 from kinegraph.commands.test import DataArguments
-from kinegraph.console import console, remark, say
+from kinegraph.console import console, remark, say, to_json
 from kinegraph.errors import OutputError
 from kinegraph.files import refuse_existing
 
@@ -175,7 +174,7 @@ def run(arguments: Arguments) -> int:
         facts["drawn"] = _drawn(judge, probed)
     if arguments.as_json:
         facts |= _write(arguments, probed, judge, settings)
-        say(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode())
+        say(to_json(facts))
         return 0
     console().print(_table(probed, arguments.protocol))
     for note in notes:

@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
-from kinegraph.console import console, remark, say
+from kinegraph.console import console, remark, say, to_json
 
 if TYPE_CHECKING:
     from kinegraph.commands.probe import Arguments
@@ -72,7 +70,7 @@ def _list(protocol: Protocol, states: Sequence[str], *, as_json: bool) -> int:
         for run, state in zip(protocol.runs, states, strict=True)
     ]
     if as_json:
-        say(_json({"protocol": protocol.name, "runs": rows}))
+        say(to_json({"protocol": protocol.name, "runs": rows}))
         return 0
     for row in rows:
         say(f"{row['run']}: {row['what']}; {row['state']}")
@@ -124,7 +122,7 @@ def _tell(arguments: Arguments, protocol: Protocol, found: Sequence[Result]) -> 
     title = f"{protocol.name}, {len(data.rows['test'])} test clips, top-1"
     written = _write(protocol, facts, f"{data.store.path.name}, {title}")
     if arguments.as_json:
-        say(_json(facts | written))
+        say(to_json(facts | written))
         return
     console().print(_by_share(title, summaries) if found[0]["share"] else _by_row(title, summaries))
     for note in notes:
@@ -142,7 +140,7 @@ def _write(protocol: Protocol, facts: Mapping[str, Any], title: str) -> dict[str
 
     written = {"result": protocol.result}
     remove_files(protocol.picture)  # an earlier call may have had several shares, or others
-    write_text(protocol.result, _json(facts) + "\n")
+    write_text(protocol.result, to_json(facts) + "\n")
     if len(facts["summaries"]) > 1:
         from kinegraph.evaluation.labels_picture import save_labels_picture
 
@@ -194,7 +192,3 @@ def _number(numbers: Mapping[str, float | None]) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:g} %"
-
-
-def _json(facts: Mapping[str, Any]) -> str:
-    return orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode()

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-import orjson
 import tyro
 from pydantic import BaseModel, ConfigDict, Field
 
-from kinegraph.console import console, remark, say
+from kinegraph.console import console, remark, say, to_json
 from kinegraph.errors import RecipeError, TrainingError
 from kinegraph.files import make_folder, remove_files, write_text
 from kinegraph.reproduction.listing import plan_line, plan_lines
@@ -156,7 +155,7 @@ def _list(*, as_json: bool) -> int:
     """Print a line for each plan."""
     plans = [load_plan(name) for name in plan_names()]
     if as_json:
-        say(_json([plan.model_dump(mode="json") for plan in plans]))
+        say(to_json([plan.model_dump(mode="json") for plan in plans]))
         return 0
     say("\n".join(map(plan_line, plans)))
     say("\nwhat a plan takes: kinegraph reproduce PLAN --dry-run")
@@ -182,7 +181,7 @@ def _show_plan(plan: Plan, runs: Sequence[PlannedRun], *, force: bool, as_json: 
             }
             for run, state in zip(stages, states, strict=True)
         ]
-        say(_json({"plan": plan.name, "changed": changed, "lacking": lacking, "runs": found}))
+        say(to_json({"plan": plan.name, "changed": changed, "lacking": lacking, "runs": found}))
         return 0
     say("\n".join(plan_lines(plan)))
     for run, state in zip(stages, states, strict=True):
@@ -301,7 +300,3 @@ def _failure(failed: Sequence[tuple[str, str]], runs: Sequence[PlannedRun]) -> s
     crowded = any("out of memory" in last for _, last in failed)
     hint = "; train fewer at a time with --side-by-side" if crowded else ""
     return f"{len(failed)} of {len(runs)} runs failed: {words}{hint}; the same command tries again"
-
-
-def _json(value: Any) -> str:
-    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()

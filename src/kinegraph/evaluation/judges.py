@@ -87,6 +87,12 @@ def _compared(clips: Described) -> Iterator[NDArray[np.float32]]:
         yield directions(clips.test_x[start : start + QUERIES]) @ train.T
 
 
+def squared_distances(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (N, N) squared distances of points (N, F); rounding may leave them just below 0."""
+    squares = np.square(x).sum(axis=1)
+    return np.asarray(squares[:, None] + squares[None, :] - 2 * x @ x.T)
+
+
 def directions(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scale (N, F) rows to length 1; rows of zeros stay and are like nothing."""
     length = np.linalg.norm(x, axis=1, keepdims=True)

@@ -14,10 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kinegraph.data.clip import UNKNOWN
 from kinegraph.errors import TrainingError
 from kinegraph.evaluation.curves import ALIGNMENT, KNN, UNIFORMITY
-from kinegraph.evaluation.judges import Described, directions, nearest_clips
+from kinegraph.evaluation.judges import Described, directions, nearest_clips, squared_distances
 from kinegraph.evaluation.scoring import score_clips
 from kinegraph.objectives.base import Objective
 from kinegraph.training.distributed import ALONE, World
@@ -44,7 +43,7 @@ class Monitor:
         self.data, self.part, self.device, self.world = data, part, device, world
         self.measure = f"{part}{KNN}"
         self._labels = data.store.clips["label"].astype(np.int64)
-        self._train, self._seen = (self._labelled(name) for name in ("train", part))
+        self._train, self._seen = data.rows["train"], data.rows[part]  # all have labels
         self._paired = _some(data.training_rows, PAIRED, data.recipe.seed)
 
     @property
@@ -105,11 +104,6 @@ class Monitor:
             numbers[UNIFORMITY] = (uniformity(one) + uniformity(other)) / 2
         return _told(numbers, self.world)
 
-    def _labelled(self, part: str) -> Rows:
-        rows: Rows = self.data.rows[part]
-        labelled: Rows = rows[self._labels[rows] != UNKNOWN]
-        return labelled
-
 
 def alignment(one: NDArray[Any], other: NDArray[Any]) -> float:
     """Return the mean squared distance of two views' features (N, F), scaled to length 1.
@@ -132,9 +126,7 @@ def uniformity(x: NDArray[Any]) -> float:
     Source: Wang & Isola, as `alignment`, with t = 2.
     """
     units = _units(x)
-    squares = np.square(units).sum(axis=1)
-    apart = squares[:, None] + squares[None, :] - 2 * units @ units.T
-    pairs = np.maximum(apart[np.triu_indices(len(units), k=1)], 0)
+    pairs = np.maximum(squared_distances(units)[np.triu_indices(len(units), k=1)], 0)
     return float(np.log(np.exp(-SHARPNESS * pairs).mean()))
 
 

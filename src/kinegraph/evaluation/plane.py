@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinegraph.errors import ScoreError
-from kinegraph.evaluation.judges import Described, directions
+from kinegraph.evaluation.judges import Described, directions, squared_distances
 
 LIMIT = 2000  # clips at most: t-SNE takes seconds for these, and more are a smear of ink
 PERPLEXITY = 30.0
@@ -115,7 +115,6 @@ def embed_on_plane(x: NDArray[Any]) -> NDArray[np.float64]:
 
 def separation(points: NDArray[np.float64], labels: Integers) -> float:
     """Return the share of points (N, 2) whose nearest other point has their label."""
-    squares = np.square(points).sum(axis=1)
-    apart = squares[:, None] + squares[None, :] - 2 * points @ points.T
+    apart = squared_distances(points)
     np.fill_diagonal(apart, np.inf)
     return float(np.mean(labels[apart.argmin(axis=1)] == labels))
