@@ -21,8 +21,9 @@ from kinegraph.data.store import Store, open_store
 from kinegraph.data.store_writer import create_store
 from kinegraph.errors import CheckpointError, LayoutError, RecipeError
 from kinegraph.evaluation.judges import nearest_clips
+from kinegraph.evaluation.opening import open_run
 from kinegraph.evaluation.probe import probe_run
-from kinegraph.evaluation.testing import open_run, score_run
+from kinegraph.evaluation.testing import score_run
 from kinegraph.inference.predictor import Predictor
 from kinegraph.layout_mapping import JointMap, map_joints
 from kinegraph.recipe import parse_recipe
@@ -311,5 +312,5 @@ def test_probe_takes_other_layouts_and_test_does_not(
         open_run(any_layout.path, other)
     flat = make_store("flat", layout="coco17")
     with pytest.raises(RecipeError, match="'coco17' cannot be brought to 'ucla20': the axes"):
-        open_run(any_layout.path, flat, adapt=True)
+        open_run(any_layout.path, flat, judging=True)
     assert build_pipelines(parse_recipe(tiny_recipe()), UCLA)

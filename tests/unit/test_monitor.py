@@ -20,17 +20,18 @@ from kinegraph.errors import RecipeError, TrainingError
 from kinegraph.evaluation import monitor as monitor_module
 from kinegraph.evaluation.judges import Described, nearest_clips
 from kinegraph.evaluation.monitor import Monitor, alignment, uniformity
-from kinegraph.evaluation.testing import open_run, provenance
+from kinegraph.evaluation.opening import open_run
 from kinegraph.objectives.base import Objective
 from kinegraph.recipe import load_recipe, parse_recipe
 from kinegraph.reproduction.runs import PlannedRun, State, look_at
 from kinegraph.training import loop
 from kinegraph.training.checkpoint import load_checkpoint, make_objective
+from kinegraph.training.division import NOBODY
 from kinegraph.training.guards import Interrupted
 from kinegraph.training.loop import Training
 from kinegraph.training.run import resume, start
 from kinegraph.training.run_folder import RunFolder
-from kinegraph.training.setup import NOBODY, RunData, open_data
+from kinegraph.training.setup import RunData, open_data
 
 Train = Callable[..., RunFolder]
 CPU = torch.device("cpu")
@@ -254,7 +255,7 @@ def test_patience_ends_a_run_that_is_finished_then(
         opened = open_run(path)
         assert opened.notes("test") == ()
         trained = "4" if path != cut.last else "6"
-        assert provenance(opened)["epoch"] == (
+        assert opened.provenance()["epoch"] == (
             f"{trained} of 6, after which evaluation.patience ended the run (at most 9)"
         )
 

@@ -22,6 +22,7 @@ from kinegraph.errors import ScoreError
 from kinegraph.evaluation import probe
 from kinegraph.evaluation.baselines import raw_coordinates
 from kinegraph.evaluation.judges import Described, nearest_clips
+from kinegraph.evaluation.opening import open_run
 from kinegraph.evaluation.probe import (
     ENCODER,
     RANDOM,
@@ -33,7 +34,6 @@ from kinegraph.evaluation.probe import (
     probe_run,
     retrieval,
 )
-from kinegraph.evaluation.testing import open_run
 
 
 def at(*degrees: float) -> np.ndarray:

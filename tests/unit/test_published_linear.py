@@ -16,6 +16,7 @@ from kinegraph.cli import main
 from kinegraph.errors import ScoreError
 from kinegraph.evaluation import published_linear
 from kinegraph.evaluation.judges import Described
+from kinegraph.evaluation.opening import open_run
 from kinegraph.evaluation.probe import embed_clips
 from kinegraph.evaluation.published_linear import (
     BEST,
@@ -24,7 +25,7 @@ from kinegraph.evaluation.published_linear import (
     mean_length,
     train_head,
 )
-from kinegraph.evaluation.testing import open_run, score_run
+from kinegraph.evaluation.testing import score_run
 from kinegraph.recipe import parse_recipe
 from kinegraph.training.beginning import encoders
 from kinegraph.training.checkpoint import load_checkpoint

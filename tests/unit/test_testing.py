@@ -24,7 +24,7 @@ from kinegraph.evaluation.baselines import measure_baselines
 from kinegraph.evaluation.ensemble import build_ensemble
 from kinegraph.evaluation.metrics import top_k
 from kinegraph.evaluation.scores import load_scores
-from kinegraph.evaluation.testing import provenance, refuse_tested, save_test, score_run
+from kinegraph.evaluation.testing import refuse_tested, save_test, score_run
 from kinegraph.inference.predictor import Predictor
 from kinegraph.recipe import parse_recipe
 from kinegraph.skeleton import load_layout
@@ -102,8 +102,8 @@ def test_the_last_epoch_of_such_a_run_is_not_taken_for_a_chosen_one(
     last, best = score_run(run.last), score_run(run.path)
     assert (last.selected, best.selected) == ("last", "test")
     assert (last.scores.notes, last.checkpoint.epoch) == ((), 2)
-    assert provenance(last)["selected"] == "the last epoch"
-    assert provenance(best)["selected"] == "the best epoch on the test clips themselves"
+    assert last.provenance()["selected"] == "the last epoch"
+    assert best.provenance()["selected"] == "the best epoch on the test clips themselves"
 
 
 def test_a_store_of_other_classes_or_layout_is_refused(

@@ -173,7 +173,6 @@ def _report(
     out: Path, ensemble: Ensemble, tested: Sequence[Tested], baselines: Mapping[str, float]
 ) -> Path:
     from kinegraph.evaluation.report import write_report
-    from kinegraph.evaluation.testing import provenance
 
     first = tested[0]
     assert first.folder is not None
@@ -185,7 +184,7 @@ def _report(
         recipe_yaml=first.checkpoint.recipe.to_yaml(),
         ensemble=ensemble,
         baselines=baselines,
-        provenance=provenance(first),
+        provenance=first.provenance(),
         notes=["The learning curves and the recipe are those of the joint stream."],
     )
 

@@ -23,9 +23,9 @@ from kinegraph.console import remark
 from kinegraph.errors import ScoreError
 from kinegraph.evaluation.baselines import raw_coordinates
 from kinegraph.evaluation.judges import Described, ranked, refuse_one_class
+from kinegraph.evaluation.opening import Opened, open_run
 from kinegraph.evaluation.published_linear import BEST
 from kinegraph.evaluation.scoring import score_clips
-from kinegraph.evaluation.testing import Opened, open_run
 from kinegraph.objectives.base import Objective
 from kinegraph.training.checkpoint import Checkpoint, make_objective
 from kinegraph.training.execution import scoring_type

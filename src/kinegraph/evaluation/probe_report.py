@@ -17,7 +17,6 @@ from kinegraph.evaluation.plane import Placed, place
 from kinegraph.evaluation.probe import ENCODER, Probed, doubts
 from kinegraph.evaluation.report import versions
 from kinegraph.evaluation.templates import environment
-from kinegraph.evaluation.testing import provenance
 from kinegraph.files import write_text
 from kinegraph.training.run_folder import RunFolder
 
@@ -73,7 +72,7 @@ def write_probe_report(
         drawn=len(next(iter(clouds.values())).clips) if clouds else 0,
         queries=queries,
         mistaken=sum(not query.neighbours[0].same for query in queries),
-        provenance={**provenance(opened), **versions()},
+        provenance={**opened.provenance(), **versions()},
         recipe=recipe.to_yaml().strip(),
     )
     write_text(path, html)

@@ -19,9 +19,9 @@ from kinegraph.data.few_labels import labelled_part
 from kinegraph.errors import CheckpointError, OutputError, RecipeError, TrainingError
 from kinegraph.evaluation.baselines import raw_coordinates
 from kinegraph.evaluation.judges import Described
+from kinegraph.evaluation.opening import Opened, select_checkpoint
 from kinegraph.evaluation.probe import ENCODER, RANDOM, RAW, linear
 from kinegraph.evaluation.probe_recipe import Wishes, derive, sized
-from kinegraph.evaluation.testing import Opened, select_checkpoint
 from kinegraph.files import make_folder, remove_files
 from kinegraph.recipe import SEEDS, Recipe, StartConfig
 from kinegraph.reproduction.runs import PlannedRun, State, begun_at, look_at

@@ -8,25 +8,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from kinegraph.console import remark
-from kinegraph.data.clip import UNKNOWN
 from kinegraph.data.copied_person import copies_a_lone_person
-from kinegraph.data.few_labels import labelled_part
 from kinegraph.data.loader import ALL, ClipLoader, Share
 from kinegraph.data.reader import TrackReader
 from kinegraph.data.resident import choose_reader
-from kinegraph.data.splits import people_aside, split_rows, unlabelled_rows, validation_rows
 from kinegraph.data.store import Store, open_store
 from kinegraph.errors import LayoutError, RecipeError, StoreError, TrainingError
 from kinegraph.layout_mapping import JointMap, map_joints
 from kinegraph.recipe import Recipe
 from kinegraph.skeleton import Skeleton, load_layout
+from kinegraph.training.division import NOBODY, Rows, divide
 from kinegraph.transforms.pipeline import Pipeline
 
-Rows = NDArray[np.int64]
-NOBODY: Rows = np.zeros(0, dtype=np.int64)
 BATCHES_AHEAD = 2  # that a thread makes where batches are made on the host for another device
 
 
@@ -217,40 +212,6 @@ def open_data(
         rows=rows,
         pipelines=build_pipelines(recipe, skeleton),
     )
-
-
-def divide(recipe: Recipe, store: Store) -> dict[str, Rows]:
-    """Return the rows of each part; without labels, also those that nobody has labelled.
-
-    Raises:
-        SplitError: The split does not work on the store.
-    """
-    split, labels = recipe.data.split or "", store.clips["label"]
-    if recipe.needs_labels or np.any(labels != UNKNOWN):
-        train, test = split_rows(store, split)
-    else:
-        train = test = NOBODY
-    rows = {"train": train, "test": test}
-    if recipe.evaluation.selection == "validation":
-        rows["validation"] = NOBODY  # without labels; a training says that it cannot select so
-        if len(train):
-            rows["train"], rows["validation"] = validation_rows(
-                store, train, recipe.evaluation.validation_fraction, seed=recipe.seed
-            )
-    if recipe.data.label_share is not None:
-        rows["train"] = labelled_part(
-            rows["train"],
-            labels,
-            recipe.data.label_share,
-            draw=recipe.data.label_draw,
-            original=recipe.original,
-        )
-    if not recipe.needs_labels and np.any(labels == UNKNOWN):
-        unlabelled = unlabelled_rows(store, split)
-        aside = people_aside(store, rows["train"], rows.get("validation", NOBODY))
-        known = np.isin(store.clips["subject"][unlabelled], aside)
-        rows["unlabelled"] = unlabelled[~known]  # perhaps none, which is told
-    return rows
 
 
 def named_store(recipe: Recipe, store: str | Path | None = None) -> Store:
