@@ -8,7 +8,6 @@ import shutil
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +39,8 @@ from kinegraph.evaluation.plane import (
 )
 from kinegraph.skeleton import load_layout
 from kinegraph.training.run_folder import RunFolder
+
+from .html_page import Page
 
 EVIL = "<script>alert('x')</script> & \"quoted\" {{ 7 * 7 }}"
 SVG = "{http://www.w3.org/2000/svg}"
@@ -181,32 +182,6 @@ def test_curves_say_what_they_are_good_for() -> None:
     assert chosen == "k-NN accuracy on test clips, by which the epoch is chosen"
     rows = [{"epoch": 1, "validation_knn": 0.5}]
     assert run_charts(rows, "validation")[0].title == "k-NN accuracy on validation clips"
-
-
-class Page(HTMLParser):
-    """Collects tags and text, and checks that every tag is closed."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.open: list[str] = []
-        self.feed(html)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag != "meta":
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Parts on their own, and what they do together."""
