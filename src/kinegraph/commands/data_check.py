@@ -8,11 +8,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
-import orjson
 import tyro
 from pydantic import BaseModel, ConfigDict
 
-from kinegraph.console import progress, remark, say
+from kinegraph.console import progress, remark, say, to_json
 from kinegraph.data.doctor import KINDS, Diagnosis, Finding, examine_recordings, examine_store
 from kinegraph.data.formats import Options, open_recordings
 from kinegraph.data.store import open_store
@@ -110,7 +109,7 @@ def _report(arguments: Arguments, diagnosis: Diagnosis) -> int:
         ClipError: Some recordings cannot be used.
     """
     if arguments.as_json:
-        say(orjson.dumps(_plain(arguments.path, diagnosis), option=orjson.OPT_INDENT_2).decode())
+        say(to_json(_plain(arguments.path, diagnosis)))
     else:
         _show(arguments, diagnosis)
     if arguments.html is not None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import orjson
 import tyro
 from pydantic import BaseModel, ConfigDict
 
-from kinegraph.console import meter, say
+from kinegraph.console import meter, say, to_json
 from kinegraph.data.diffing import compare_stores
 from kinegraph.data.store import open_store
 
@@ -35,7 +34,7 @@ def run(arguments: Arguments) -> int:
     with meter("comparing", min(len(first), len(second))) as shown:
         found = compare_stores(first, second, done=shown.update)
     if arguments.as_json:
-        say(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
+        say(to_json(found))
     else:
         for line in _lines(found):
             say(line)

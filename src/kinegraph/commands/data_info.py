@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import orjson
 import tyro
 from pydantic import BaseModel, ConfigDict
 
-from kinegraph.console import console, say
+from kinegraph.console import console, say, to_json
 from kinegraph.data.inspection import describe_store
 from kinegraph.data.store import open_store
 from kinegraph.data.verifying import verify_store
@@ -39,7 +38,7 @@ def run(arguments: Arguments) -> int:
         verify_store(arguments.store)
     facts = describe_store(open_store(arguments.store))
     if arguments.as_json:
-        say(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode())
+        say(to_json(facts))
     else:
         _show(facts)
         if arguments.verify:

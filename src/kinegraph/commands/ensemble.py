@@ -6,13 +6,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import orjson
 import tyro
 from pydantic import BaseModel, ConfigDict
 from rich.markup import escape
 from rich.table import Table
 
-from kinegraph.console import console, say
+from kinegraph.console import console, say, to_json
 from kinegraph.data.store import Store, open_store
 from kinegraph.errors import OutputError, RecipeError, ScoreError, nearest
 from kinegraph.evaluation.ensemble import Ensemble, build_ensemble
@@ -113,7 +112,7 @@ def run(arguments: Arguments) -> int:
     if arguments.report:
         _report(arguments.report, ensemble)
     if arguments.as_json:
-        say(orjson.dumps(describe(ensemble), option=orjson.OPT_INDENT_2).decode())
+        say(to_json(describe(ensemble)))
         return 0
     console().print(table(ensemble))
     for note in ensemble.notes:

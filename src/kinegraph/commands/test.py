@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import orjson
 import tyro
 from pydantic import BaseModel, ConfigDict, Field
 
-from kinegraph.console import console, remark, say
+from kinegraph.console import console, remark, say, to_json
 from kinegraph.errors import OutputError
 from kinegraph.files import refuse_existing
 from kinegraph.training.launch import run_ranks, several
@@ -121,7 +120,7 @@ def run(arguments: Arguments) -> int:
         **written,
     }
     if arguments.as_json:
-        say(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode())
+        say(to_json(facts))
         return 0
     console().print(_table(facts, len(scores.classes)))
     for note in scores.notes:

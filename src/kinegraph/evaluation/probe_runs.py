@@ -181,7 +181,7 @@ def _run(recipe: Recipe, row: str, drawn: Drawn, out: Path) -> ProbeRun:
     if row == RANDOM:
         recipe = recipe.model_copy(update={"start": StartConfig()})
     share, draw = drawn
-    name = f"{FOLDERS[row]}{'' if share is None else f'-share{share!r}'}-draw{draw}"
+    name = f"{FOLDERS[row]}{'' if share is None else f'-share{_written(share)}'}-draw{draw}"
     return ProbeRun(
         stream=recipe.stream,
         seed=recipe.seed,
@@ -192,6 +192,11 @@ def _run(recipe: Recipe, row: str, drawn: Drawn, out: Path) -> ProbeRun:
         row=row,
         drawn=drawn,
     )
+
+
+def _written(share: float) -> str:
+    """Return a share for a name: in few digits, but in as many as tell it from others."""
+    return f"{share:g}" if float(f"{share:g}") == share else repr(share)
 
 
 def look_at_all(protocol: Protocol, *, force: bool = False) -> list[State]:
