@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kinegraph.batch import Batch
 from kinegraph.data.loader import ClipLoader
-from kinegraph.errors import CheckpointError, OutputError, RecipeError, TrainingError
+from kinegraph.errors import CheckpointError, LayoutError, OutputError, RecipeError, TrainingError
 from kinegraph.evaluation.testing import score_run
 from kinegraph.objectives import OBJECTIVES
 from kinegraph.objectives.base import Objective
@@ -448,6 +448,11 @@ def test_resume_needs_a_run(tmp_path: Path) -> None:
         ({"transforms": {"train": [{"name": "window"}], "test": []}}, "exactly one that samples"),
         ({"training": {"batch_size": 64}}, "training.batch_size 64 is more than the 6 clips"),
         ({"data": {"layout": "ntu25"}}, "made for layout 'ntu25', but store"),
+        ({"transforms": {"train": [{"name": "turn_view"}, {"name": "window", "length": 6}],
+                         "test": [{"name": "window", "length": 6}]}}, "turn_view needs 3D joints"),
+        ({"transforms": {"train": [{"name": "window", "length": 6}],
+                         "test": [{"name": "turn_view"}, {"name": "window", "length": 6}]}},
+         "turn_view needs 3D joints"),
     ],
 )  # fmt: skip
 def test_a_recipe_that_does_not_fit_leaves_no_folder(
@@ -457,7 +462,7 @@ def test_a_recipe_that_does_not_fit_leaves_no_folder(
     for name, section in sections.items():
         values[name] = section if name == "transforms" else values.get(name, {}) | section
     run = RunFolder(train.folder / "run")
-    with pytest.raises(RecipeError, match=message):
+    with pytest.raises((RecipeError, LayoutError), match=message):
         start(parse_recipe(values), run, device="cpu")
     assert not run.path.exists()
 

@@ -157,6 +157,12 @@ def test_nobody_needs_a_label_to_begin(
     assert main(["train", "--resume", "run", "--device", "cpu"]) == 0
     assert main(["probe", "run", "--device", "cpu"]) == 2
     assert "no labelled clips to judge features by" in capsys.readouterr().err
+    assert main(["test", "run", "--device", "cpu"]) == 2
+    assert "'run' has learned without labels and knows no classes" in capsys.readouterr().err
+    Path("run/report.html").touch()  # as a probe leaves it
+    assert main(["test", "run", "--device", "cpu"]) == 2
+    assert "is told by kinegraph probe run" in capsys.readouterr().err
+    Path("run/report.html").unlink()
     # With labels from elsewhere, it is an encoder like any other.
     options = ["--device", "cpu", "--no-report", "--data.store", "some", "--data.split", "subjects"]
     assert main(["probe", "run", *options, "--json"]) == 0

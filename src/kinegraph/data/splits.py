@@ -290,7 +290,7 @@ def _working(store: Store, split: str) -> str:
         return "no split works on it: it needs at least two labelled clips of one class"
     needs: Any = SPLITS[split].needs if split in SPLITS else ""
     names.sort(key=partial(_distance, needs, store.default_split))
-    return f"these work here: {', '.join(names)}"
+    return f"these work here: {', '.join(names)} (--data.split {names[0]})"
 
 
 def _distance(needs: str, default: str, name: str) -> int:

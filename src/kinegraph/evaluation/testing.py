@@ -13,7 +13,7 @@ from kinegraph.evaluation.report import write_report
 from kinegraph.evaluation.scores import Scores, save_scores
 from kinegraph.evaluation.scoring import score_clips
 from kinegraph.files import refuse_existing
-from kinegraph.training.checkpoint import Checkpoint
+from kinegraph.training.checkpoint import Checkpoint, load_checkpoint
 from kinegraph.training.distributed import ALONE, World
 from kinegraph.training.execution import scoring_type
 from kinegraph.training.run_folder import RunFolder, find_checkpoint
@@ -51,12 +51,14 @@ def score_run(
         world: The processes that share the clips; each gets the scores of all.
 
     Raises:
-        CheckpointError: There is no usable checkpoint, or the store does not fit it.
+        CheckpointError: There is no usable checkpoint, it has learned no classes, or the store
+            does not fit it.
         RecipeError, StoreError, SplitError: The recordings cannot be opened.
     """
     chosen = choose_device(device)
     opened = open_run(path, store)
     checkpoint, data = opened.checkpoint, opened.data
+    _check_labels(checkpoint, path)
     _check_classes(checkpoint, data.store, path)
     if part not in data.rows:
         raise RecipeError(
@@ -91,8 +93,15 @@ def score_run(
 
 
 def refuse_tested(path: Path, part: str) -> None:
-    """Raise OutputError if a run has results of a part already."""
-    run = folder_of(path, find_checkpoint(path))
+    """Refuse a run that has results of a part already, or that can have none.
+
+    Raises:
+        OutputError: It has some.
+        CheckpointError: There is no usable checkpoint, or it has learned no classes.
+    """
+    file = find_checkpoint(path)
+    _check_labels(load_checkpoint(file, weights=False), path)
+    run = folder_of(path, file)
     if run is not None:
         for file in (run.scores(part), _report_of(run, part)):
             refuse_existing(file, force=False)
@@ -130,6 +139,15 @@ def save_test(
 
 def _report_of(run: RunFolder, part: str) -> Path:
     return run.report if part == "test" else run.path / f"report-{part}.html"
+
+
+def _check_labels(checkpoint: Checkpoint, path: Path) -> None:
+    """Refuse what has learned without labels, and has nothing to be scored."""
+    if not checkpoint.recipe.needs_labels:
+        raise CheckpointError(
+            f"'{path}' has learned without labels and knows no classes yet: what its features are"
+            f" worth is told by kinegraph probe {path}"
+        )
 
 
 def _check_classes(checkpoint: Checkpoint, store: Store, path: Path) -> None:

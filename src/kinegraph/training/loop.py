@@ -102,6 +102,7 @@ class Training:
         self.loader = data.training_loader(
             objective.views, device, world, share_absent=not draws_for_rows(objective, recipe.start)
         )
+        data.try_transforms(objective.views, device)
         self.execution = resolve_execution(recipe, device, self.loader, processes=world.size)
         self.stepper = Stepper(
             recipe, self.state, self.guard, device, self.execution, tell=self.tell, world=world

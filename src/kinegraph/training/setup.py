@@ -138,6 +138,15 @@ class RunData:
             row_multiple=self._row_multiple(device, batch_size),
         )
 
+    def try_transforms(self, views: tuple[str, ...], device: torch.device) -> None:
+        """Put a clip through the transforms of an objective's views and of tests.
+
+        Raises:
+            LayoutError, RecipeError: One of them cannot be used on such clips.
+        """
+        loader = self.ordered_loader(self.training_rows[:1], (*views, "test"), 1, device)
+        loader.batch(torch.from_numpy(loader.rows))
+
     def reader_for(self, device: torch.device) -> TrackReader:
         """Return the tracks where batches for a device are made, see ``data.place``.
 
