@@ -184,3 +184,45 @@ def test_a_stream_that_is_no_text(tmp_path: Path) -> None:
     config = written(tmp_path, PRETRAINING, stream=["joint", "bone"])
     recipe, _ = trained(f"main.py pretrain_aimclr --config {config}")
     assert recipe.stream == "joint"
+
+
+def test_what_a_file_says_goes_before_its_folders(tmp_path: Path) -> None:
+    """They are the user's, and may be called as a data set or a split is."""
+    for folder, values, data_path, expected in (
+        ("ucla_server/run", CTRGCN, "data/ntu/NTU60_CS.npz", ("xsub", "ntu60")),
+        ("ucla", CTRGCN, "/home/ucla/NTU60_CV.npz", ("xview", "ntu60")),
+        ("nturgbd-cross-subject", CTRGCN, "data/NTU120_CSet.npz", ("xset", "ntu120")),
+        ("home/cs/run1", PRETRAINING, "/data/ntu60/xview/train_position.npy", ("xview", "ntu60")),
+        ("home/ntu/run1", PRETRAINING, "/data/ntu120/xset/train_position.npy", ("xset", "ntu120")),
+    ):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        path = written(tmp_path / folder, values, train_feeder_args__data_path=data_path)
+        path = path.rename(path.with_name("config.yaml"))
+        if values is CTRGCN:
+            path.write_text(path.read_text().replace("data/ntu/NTU60_CS.npz", data_path))
+        word = "" if values is CTRGCN else "pretrain_aimclr "
+        program = "ctrgcn" if values is CTRGCN else None
+        found = translate(f"main.py {word}--config {path}", program)
+        assert f"kinegraph data import {expected[1]} " in found.notes[0]
+        words = found.commands[-1]
+        assert words[2] == ("ntu-ctrgcn" if values is CTRGCN else "ntu-aimclr")
+        split = words[words.index("--data.split") + 1] if "--data.split" in words else "xsub"
+        assert split == expected[0]
+
+
+def test_recordings_of_infogcn_in_a_file(tmp_path: Path) -> None:
+    folder = tmp_path / "nturgbd-cross-subject"
+    folder.mkdir()
+    config = folder / "a.yaml"
+    config.write_text("dataset: ntu120\ndatacase: CSet\nmodal_idx: 0\n")
+    line = f"main.py --model infogcn.InfoGCN --config {config}"
+    found = translate(line)
+    assert "--data.split xset" in found.lines()[0]
+    assert "data import ntu120" in found.notes[0]
+    assert "--data.split xview" in translate(f"{line} --dataset ntu --datacase CV").lines()[0]
+
+
+def test_only_the_last_folder_of_a_file_that_is_not_there_tells_something() -> None:
+    with pytest.raises(RecipeError, match="does not tell which recordings"):
+        translate("main.py --config ucla_server/run/config.yaml", "ctrgcn")
+    assert "nw-ucla" in translate("main.py --config ucla/joint.yaml").lines()[0]

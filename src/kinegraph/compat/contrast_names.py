@@ -1,8 +1,9 @@
 """What names tell of a command line of AimCLR, SkeletonCLR or CrosSCLR, and of its weights.
 
 Place in the flow: ``contrast_lines`` asks. A settings file need not be there: its name tells
-recordings, split and stream. Only whole words count, the nearest to the end of the path first:
-folders further up are the user's own, and may be called ubuntu, or AimCLR.
+recordings, split and stream, but for what one that is there says itself. Only whole words count,
+the nearest to the end of the path first: folders further up are the user's own, and may be called
+ubuntu, or AimCLR.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 from kinegraph.compat.original_flags import PRETRAINING, Data
-from kinegraph.compat.original_lines import UNKNOWN, Line
+from kinegraph.compat.original_lines import UNKNOWN, Line, config_parts
 from kinegraph.compat.original_settings import STREAMS, Settings
 from kinegraph.errors import RecipeError, unknown
 
@@ -36,15 +37,14 @@ OWNERS = ("crossclr", "skeletonclr", "aimclr")
 
 
 def data_in(line: Line, settings: Settings) -> Data:
-    """Return the recordings that the name of the settings file, or the file, tells.
+    """Return the recordings that the settings file, or else its name, tells.
 
     Raises:
         RecipeError: Nothing tells them, or nothing is published for them.
     """
-    parts = _parts(line.one("config"))
-    name = _nearest(parts, DATA_WORDS) or settings.classes
-    if name is None and settings.layout == "ucla20":
-        name = "nw-ucla"
+    parts = config_parts(line)
+    told = settings.classes or ("nw-ucla" if settings.layout == "ucla20" else None)
+    name = told or _nearest(parts, DATA_WORDS)
     if name == "nw-ucla":
         raise RecipeError(
             "these programs have no published run on NW-UCLA; our own recipes are nw-ucla-aimclr"
@@ -55,10 +55,10 @@ def data_in(line: Line, settings: Settings) -> Data:
             "the command does not tell which recordings it is about: name a settings file such as"
             " config/ntu60/pretext/pretext_aimclr_xview_joint.yaml"
         )
-    split = _nearest(parts, SPLIT_WORDS) or settings.split or "xsub"
+    split = settings.split or _nearest(parts, SPLIT_WORDS) or "xsub"
     if name != "pku-mmd":
         return Data(name, "ntu", split)
-    two = any(_has(part, PART_TWO) for part in parts)
+    two = any(_has(part, PART_TWO) for part in (*parts, settings.data_path.lower()))
     return Data(name, "pku", split, part=2 if two else 1)
 
 
@@ -100,13 +100,6 @@ def system_of(line: Line, kind: str, weights: str, settings: Settings) -> str:
         if found := next((system for system in OWNERS if system in text), ""):
             return found
     return UNKNOWN
-
-
-def _parts(path: str) -> tuple[str, ...]:
-    """Return the parts of a path in lower case, the last one first, up to their config folder."""
-    parts = PurePosixPath(path.lower()).parts
-    folders = [at for at, part in enumerate(parts[:-1]) if part in ("config", "configs")]
-    return parts[folders[-1] + 1 if folders else 0 :][::-1]
 
 
 def _nearest(parts: tuple[str, ...], words: Mapping[str, str]) -> str | None:

@@ -150,23 +150,54 @@ def settings_of(line: Line) -> Settings:
 
 
 def data_of(line: Line, settings: Settings) -> Data | None:
-    """Return the recordings that a line names, by --dataset or its settings file."""
+    """Return the recordings that a line names, by --dataset or its settings file.
+
+    Raises:
+        RecipeError: There are none of the name.
+    """
     named = line.one("dataset", line.one("datasets")).lower()
-    if named:
-        if named not in DATA_SETS:
-            raise RecipeError(unknown("--dataset", named, DATA_SETS))
-        data = DATA_SETS[named]
-        case = line.one("datacase")
-        if case and case not in DATA_CASES:
-            raise RecipeError(unknown("--datacase", case, DATA_CASES))
-        return Data(data.name, data.group, DATA_CASES[case]) if case else data
-    parts = reversed(PurePosixPath(line.one("config").lower()).parts)  # the user's folders last
-    found = next((data for part in parts for piece, data in DATA.items() if piece in part), None)
-    if found or settings.split is None:
-        return found
-    return Data("nw-ucla", "ucla", "view3") if settings.split == "view3" else Data(
-        settings.classes or "ntu60", "ntu", settings.split
-    )  # fmt: skip
+    if named and named not in DATA_SETS:
+        raise RecipeError(unknown("--dataset", named, DATA_SETS))
+    case = line.one("datacase")
+    if case and case not in DATA_CASES:
+        raise RecipeError(unknown("--datacase", case, DATA_CASES))
+    case = case or str(settings.values.get("datacase") or "")
+    data = DATA_SETS.get(named or str(settings.values.get("dataset")).lower())
+    data = data or _recordings(line, settings)
+    if data is None or data.group != "ntu":
+        return data
+    return Data(data.name, data.group, DATA_CASES.get(case, data.split))
+
+
+def _recordings(line: Line, settings: Settings) -> Data | None:
+    """Return the recordings of a settings file: what it says goes before where it is."""
+    if settings.layout == "ucla20" or settings.split == "view3":
+        return DATA["ucla"]
+    if settings.layout == "openpose18":
+        return DATA["kinetics"]
+    parts = config_parts(line)
+    named = next((data for part in parts for piece, data in DATA.items() if piece in part), None)
+    if named is not None and named.group != "ntu" and settings.layout == "ntu25":
+        named = None  # a folder that is called so
+    if named is not None and named.group != "ntu" and not settings.classes:
+        return named
+    split = settings.split or (named.split if named is not None else None)
+    if split is None or settings.classes == "pku-mmd":  # which these programs have not
+        return None
+    name = settings.classes or (named.name if named is not None else "ntu60")
+    only = {"xset": "ntu120", "xview": "ntu60"}  # of the two that have no name in the file
+    return Data(name if settings.classes else only.get(split, name), "ntu", split)
+
+
+def config_parts(line: Line) -> tuple[str, ...]:
+    """Return what of the settings file's path tells something, in lower case, the last part first.
+
+    That are its name and the folders from ``config`` on, or else the one that it is in: those
+    further up are the user's own.
+    """
+    parts = PurePosixPath(line.one("config").lower()).parts
+    folders = [at for at, part in enumerate(parts[:-1]) if part in ("config", "configs")]
+    return parts[folders[-1] + 1 if folders else -2 :][::-1]
 
 
 def stream_in(line: Line, program: str, data: Data, settings: Settings) -> tuple[str, list[str]]:

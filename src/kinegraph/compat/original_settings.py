@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kinegraph.errors import RecipeError
@@ -50,6 +50,7 @@ class Settings:
         stream: Stream that was trained on.
         split: Split of the recordings.
         weights: Weights that the run began from.
+        data_path: Where its recordings are.
         values: Everything that the file says, as it stands there.
     """
 
@@ -59,6 +60,7 @@ class Settings:
     stream: str | None = None
     split: str | None = None
     weights: str | None = None
+    data_path: str = field(default="", compare=False)
     values: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
@@ -81,15 +83,18 @@ def read_settings(path: Path) -> Settings:
     model, feeder = _mapping(values, "model_args"), _mapping(values, "test_feeder_args")
     feeder = feeder or _mapping(values, "train_feeder_args")
     graph = f"{model.get('graph', '')} {_mapping(model, 'graph_args').get('layout', '')}"
-    paths = f"{values.get('dataset', '')} {feeder.get('data_path', '')}".lower()
-    data = f"{paths} {values.get('feeder', '')} {values.get('work_dir', '')}".lower()
+    data_path = str(feeder.get("data_path") or "")
+    paths = f"{values.get('dataset', '')} {data_path}".lower()
+    layout = _piece(graph, LAYOUTS) or _piece(str(values.get("dataset", "")).lower(), LAYOUTS)
+    split = DATA_CASES.get(str(values.get("datacase"))) or _split(values, data_path)
     return Settings(
-        layout=_piece(graph, LAYOUTS) or _piece(str(values.get("dataset", "")).lower(), LAYOUTS),
+        layout=layout,
         classes=_word(paths, CLASS_WORDS),
         persons=_number(model.get("num_person")),
         stream=_stream(values, model, feeder, paths, where=path),
-        split=DATA_CASES.get(str(values.get("datacase"))) or _piece(data, SPLITS),
+        split=None if layout == "ntu25" and split == "view3" else split,  # a folder's name
         weights=str(values["weights"]) if values.get("weights") else None,
+        data_path=data_path,
         values=values,
     )
 
@@ -138,6 +143,14 @@ def _stream(
     place = "" if "." in place else place  # NW-UCLA's path is the stream's name, others are files
     motion = any(map(_true, (feeder.get("vel"), values.get("use_vel")))) or "motion" in place
     return stream_of(k=k, bone=_true(feeder.get("bone")) or "bone" in place, motion=motion)
+
+
+def _split(values: Mapping[str, Any], data_path: str) -> str | None:
+    """Return the split that names tell, the end of a path first: its folders may be anyone's."""
+    work = str(values.get("work_dir") or "")
+    texts = [str(values.get("dataset", "")), *reversed(PurePosixPath(data_path).parts)]
+    texts += [str(values.get("feeder", "")), "" if PurePosixPath(work).is_absolute() else work]
+    return next((split for text in texts if (split := _piece(text.lower(), SPLITS))), None)
 
 
 def _mapping(values: Mapping[str, Any], key: str) -> dict[str, Any]:
