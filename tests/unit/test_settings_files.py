@@ -226,3 +226,27 @@ def test_only_the_last_folder_of_a_file_that_is_not_there_tells_something() -> N
     with pytest.raises(RecipeError, match="does not tell which recordings"):
         translate("main.py --config ucla_server/run/config.yaml", "ctrgcn")
     assert "nw-ucla" in translate("main.py --config ucla/joint.yaml").lines()[0]
+
+
+@pytest.mark.parametrize(("word", "values"), [("", CTRGCN), ("linear_evaluation", PRETRAINING)])
+def test_a_phase_in_a_file(word: str, values: dict[str, Any], tmp_path: Path) -> None:
+    line = f"main.py {word} --config {written(tmp_path, values, phase='test', weights='a.pt')}"
+    assert [words[1] for words in translate(line).commands] == ["convert", "test"]
+    assert translate(f"{line} --phase train").commands[-1][1] == "train"
+    with pytest.raises(RecipeError, match="unknown --phase 'tset'; nearest: 'test'"):
+        translate(f"{line} --phase tset")
+    line = f"main.py {word} --config {written(tmp_path, values, phase='validate')}"
+    with pytest.raises(RecipeError, match="unknown phase in the settings file 'validate'"):
+        translate(line)
+
+
+def test_half_in_a_file(tmp_path: Path) -> None:
+    config = written(tmp_path, CTRGCN, half=False)
+    assert trained(f"main.py --config {config}")[0].training.precision == "fp32"
+    usual = trained(f"main.py --config {config} --half True")[0].training.precision
+    assert usual == load_recipe("ntu-ctrgcn").training.precision != "fp32"
+
+
+def test_the_line_wins_where_its_file_asks_for_what_there_is_not(tmp_path: Path) -> None:
+    config = written(tmp_path, CTRGCN, optimizer="Adam")
+    assert trained(f"main.py --config {config} --optimizer SGD")[0].optim.name == "sgd"

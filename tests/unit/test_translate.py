@@ -188,6 +188,13 @@ def test_the_printed_line_is_the_command() -> None:
     assert tuple(line[1:]) == found.commands[0]
 
 
+def test_values_of_the_environment_can_be_typed() -> None:
+    line = "CUDA_VISIBLE_DEVICES='0, 1' NONE= python main.py --config config/ucla/joint.yaml"
+    found = translate(line).lines()[0]
+    assert found.startswith("CUDA_VISIBLE_DEVICES='0, 1' NONE= kinegraph train ")
+    assert shlex.split(found)[:2] == ["CUDA_VISIBLE_DEVICES=0, 1", "NONE="]
+
+
 def test_infogcn_means_what_it_meant() -> None:
     recipe = recipe_of(INFOGCN)
     values = recipe.model_dump()

@@ -26,7 +26,7 @@ from kinegraph.compat.line_options import (
     train_words,
 )
 from kinegraph.compat.original_flags import KEYS, OWN_KEYS, PRETRAINING, Data
-from kinegraph.compat.original_lines import Line, check_options, settings_of
+from kinegraph.compat.original_lines import Line, check_options, settings_of, tests
 from kinegraph.compat.original_settings import Settings
 from kinegraph.errors import RecipeError, unknown
 
@@ -76,7 +76,7 @@ def contrast_commands(line: Line) -> tuple[Commands, tuple[str, ...]]:
     keys = _check(line, kind)
     settings = settings_of(line)
     data, streams = data_in(line, settings), streams_in(line, settings)
-    if line.one("phase", "train") == "test":
+    if tests(line, settings):
         return _test(line, kind, data, streams, settings)
     if kind in PRETRAINING:
         return _pretraining(line, kind, data, streams, settings, keys)
@@ -124,7 +124,7 @@ def _pretraining(
         implied["stream"] = _only(streams)
     elif not of_three(line, settings):
         said["objective.streams"] = "[joint, joint-motion]"
-    found, left = file_options(settings, keys, recipe, names)
+    found, left = file_options(line, settings, keys, recipe, names)
     notes = [*left, *plain_options(line, keys, said)]
     commands: Commands = ()
     if weights := line.one("weights") or settings.weights:
@@ -139,7 +139,7 @@ def _judging(
 ) -> tuple[Commands, tuple[str, ...]]:
     recipe = f"{RECIPES[data.name]}-linear"
     said: dict[str, str] = {}
-    found, left = file_options(settings, KEYS, recipe, {})
+    found, left = file_options(line, settings, KEYS, recipe, {})
     notes = [*NOTES.get(kind, ()), *left, *plain_options(line, KEYS, said)]
     pretraining = {flag for keys in (OWN_KEYS["aimclr"], OWN_KEYS["crossclr"]) for flag in keys}
     notes += [

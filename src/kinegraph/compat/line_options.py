@@ -59,11 +59,16 @@ def plain_options(line: Line, keys: Mapping[str, str], said: dict[str, str]) -> 
 
 
 def file_options(
-    settings: Settings, keys: Mapping[str, str], recipe: str, names: Mapping[str, str]
+    line: Line,
+    settings: Settings,
+    keys: Mapping[str, str],
+    recipe: str,
+    names: Mapping[str, str],
 ) -> tuple[dict[str, str], list[str]]:
     """Translate the options in a settings file; return them and a note on what is left out.
 
     Args:
+        line: The command line, whose own options the file's give way to.
         settings: What the file says.
         keys: Option -> key of the recipe.
         recipe: Name of the recipe.
@@ -76,7 +81,11 @@ def file_options(
     left = []
     objective = load_recipe(recipe, list(names.items())).objective
     contrast = getattr(objective, "name", "") != "classify"
+    if _is_false(settings.values.get("half")) and "half" not in line.flags:
+        taken["training.precision"] = "fp32"
     for name, value in _flat(settings.values):
+        if name in line.flags:
+            continue
         if value is None or _is_known(name, value, keys) or _is_switched(name, value, recipe):
             continue
         texts = _texts(value)
@@ -216,6 +225,10 @@ def _is_switched(name: str, value: Any, recipe: str) -> bool:
     steps = (step for view, steps in views.items() if view != "test" for step in steps)
     has = any(step["name"] == transform and step.get(entry, not entry) for step in steps)
     return has == value
+
+
+def _is_false(value: Any) -> bool:
+    return value is False or str(value).lower() == "false"
 
 
 def _is_off(value: Any) -> bool:

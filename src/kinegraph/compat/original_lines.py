@@ -28,6 +28,7 @@ from kinegraph.errors import RecipeError, nearest, unknown
 
 UNKNOWN = "unknown"  # a line that could be of several programs
 CONTRAST_WORDS = ("pretrain", "linear_evaluation", "finetune", "semi")  # AimCLR and its kin
+PHASES = ("train", "test")
 BLANK = "\x00"  # stands for a blank inside a placeholder
 
 
@@ -147,6 +148,19 @@ def settings_of(line: Line) -> Settings:
     """Return what the settings file says that a line names, if it is there."""
     config = Path(line.one("config"))
     return read_settings(config) if config.suffix and config.is_file() else Settings()
+
+
+def tests(line: Line, settings: Settings) -> bool:
+    """Whether a line, or its settings file, tests instead of training.
+
+    Raises:
+        RecipeError: It has a phase that there is not.
+    """
+    phase = line.one("phase") or str(settings.values.get("phase") or "train")
+    if phase not in PHASES:
+        where = "--phase" if "phase" in line.flags else "phase in the settings file"
+        raise RecipeError(unknown(where, phase, PHASES))
+    return phase == "test"
 
 
 def data_of(line: Line, settings: Settings) -> Data | None:

@@ -16,7 +16,7 @@ from kinegraph.compat.line_options import (
     train_words,
 )
 from kinegraph.compat.original_flags import DEFAULTS, KEYS, MODELS, OWN_KEYS, RECIPES, Data
-from kinegraph.compat.original_lines import Line, data_of, settings_of, stream_in
+from kinegraph.compat.original_lines import Line, data_of, stream_in
 from kinegraph.compat.original_settings import Settings
 from kinegraph.errors import RecipeError, unknown
 
@@ -26,7 +26,7 @@ CLEANING = {"infogcn": " --cleaning aligned", "stgcn": " --cleaning stgcn"}  # o
 
 
 def training_commands(
-    line: Line, program: str
+    line: Line, program: str, settings: Settings
 ) -> tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]:
     """Return the words of our commands, and notes.
 
@@ -36,7 +36,6 @@ def training_commands(
     Raises:
         RecipeError: The line does not tell its recordings, or makes no sense.
     """
-    settings = settings_of(line)
     data = data_of(line, settings)
     if data is None or (program, data.group) not in RECIPES:
         raise RecipeError(
@@ -59,7 +58,7 @@ def training_commands(
         notes += [f"--{flag}: without the contrast it means nothing" for flag in spare
                   if flag in line.flags]  # fmt: skip
         keys = {flag: key for flag, key in keys.items() if not key.startswith("objective.")}
-    found, left = file_options(settings, keys, recipe, names)
+    found, left = file_options(line, settings, keys, recipe, names)
     notes += [*left, *plain_options(line, keys, said)]
     for key, flags in (("stream", STREAM_FLAGS), ("data.split", {"datacase"})):
         if key in implied and flags & line.flags.keys():

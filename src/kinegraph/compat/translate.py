@@ -27,6 +27,7 @@ from kinegraph.compat.original_lines import (
     read_line,
     settings_of,
     stream_in,
+    tests,
 )
 from kinegraph.compat.original_settings import Settings
 from kinegraph.compat.training_lines import training_commands
@@ -52,7 +53,9 @@ class Translation:
 
     def lines(self) -> list[str]:
         """Return the command lines as they are typed."""
-        return [" ".join((*self.environment, *map(shlex.quote, words))) for words in self.commands]
+        pairs = (word.partition("=") for word in self.environment)
+        before = [f"{name}={shlex.quote(value) if value else ''}" for name, _, value in pairs]
+        return [" ".join((*before, *map(shlex.quote, words))) for words in self.commands]
 
 
 def translate(text: str, program: str | None = None) -> Translation:
@@ -88,13 +91,13 @@ def translate(text: str, program: str | None = None) -> Translation:
     check_options(line, program)
     if line.script == "ensemble":
         return _ensemble(line, program)
-    if line.one("phase", "train") == "test":
-        return _test(line, program)
-    return Translation(*training_commands(line, program), line.environment)
-
-
-def _test(line: Line, program: str) -> Translation:
     settings = settings_of(line)
+    if tests(line, settings):
+        return _test(line, program, settings)
+    return Translation(*training_commands(line, program, settings), line.environment)
+
+
+def _test(line: Line, program: str, settings: Settings) -> Translation:
     weights = tested_weights(line, settings)
     data = data_of(line, settings)
     stream, notes = stream_in(line, program, data, settings) if data is not None else ("", [])
