@@ -297,3 +297,13 @@ def test_weights_that_are_not_finite_are_named(
     torch.save(state, ucla)
     text = run(capsys, ucla, "--out", tmp_path / "x.safetensors")
     assert "NaN or infinite, so that no result can be trusted: 1 (l3.gcn1.PA)" in text
+
+
+def test_a_stream_that_is_named_goes_before_k_zero_in_settings(
+    ucla: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("k: 0\n")
+    words = (ucla, "--system", "ctrgcn", "--config", config, "--out", tmp_path / "a.safetensors")
+    assert "every input zero; name the stream" in run(capsys, *words, code=2)
+    assert "stream bone" in run(capsys, *words, "--stream", "bone")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kinegraph.compat.original_settings import Settings, read_settings
+from kinegraph.compat.original_settings import Settings, read_settings, stream_told
 from kinegraph.errors import RecipeError
 
 NTU = "model_args: {graph: graph.ntu_rgb_d.Graph, num_class: 60, num_person: 2}\n"
@@ -47,6 +47,8 @@ NTU = "model_args: {graph: graph.ntu_rgb_d.Graph, num_class: 60, num_person: 2}\
             Settings(stream="joint", split="xview"),
         ),
         ("phase: test\n", Settings()),
+        ("k: 0\n", Settings(zero_k=0)),
+        ("modal_idx: 9\n", Settings(zero_k=-1)),
         ("view: motion\n", Settings(stream="joint-motion")),
         ("stream: [joint, bone]\nview: {a: joint}\n", Settings()),
     ],
@@ -60,8 +62,6 @@ def test_files_of_every_program(text: str, expected: Settings, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("k: 0", "makes every input zero"),
-        ("modal_idx: 8", "makes every input zero"),
         ("- a\n- b", "not a mapping"),
         ("a: [", "not valid YAML"),
         ("!!python/object/apply:os.system [echo run]", "not valid YAML"),
@@ -74,3 +74,12 @@ def test_what_is_refused(text: str, reason: str, tmp_path: Path) -> None:
         read_settings(path)
     with pytest.raises(RecipeError, match="cannot be read"):
         read_settings(tmp_path / "nowhere.yaml")
+
+
+def test_k_zero_is_refused_where_no_stream_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("k: 0\nuse_vel: true\n")
+    told = read_settings(path)
+    with pytest.raises(RecipeError, match="says k = 0, which makes every input zero"):
+        stream_told(told, "infogcn")
+    assert stream_told(told, "lst") == "k-mode-8-motion"

@@ -250,3 +250,18 @@ def test_half_in_a_file(tmp_path: Path) -> None:
 def test_the_line_wins_where_its_file_asks_for_what_there_is_not(tmp_path: Path) -> None:
     config = written(tmp_path, CTRGCN, optimizer="Adam")
     assert trained(f"main.py --config {config} --optimizer SGD")[0].optim.name == "sgd"
+
+
+def test_a_k_that_makes_every_input_zero(tmp_path: Path) -> None:
+    """The line may say another, and of LST it means the joints."""
+    config = tmp_path / "nturgbd-cross-subject.yaml"
+    config.write_text("k: 0\n")
+    with pytest.raises(RecipeError, match=r"says k = 0, .*: say another on the line, .* --k 8"):
+        translate(f"main.py --config {config}", "infogcn")
+    line = f"main.py --config {config} --k 1 --use_vel True"
+    assert "--stream k-mode-1-motion" in translate(line, "infogcn").lines()[0]
+    joints = trained(f"main_multipart_ntu.py --config {config}")[0]
+    assert joints.stream == "k-mode-8"
+    with pytest.raises(RecipeError, match="by --stream joint, motion or bone"):
+        translate(f"main.py pretrain_aimclr --config {config}")
+    assert translate(f"main.py pretrain_aimclr --config {config} --stream bone").commands

@@ -17,6 +17,7 @@ from kinegraph.files import refuse_existing
 if TYPE_CHECKING:
     from kinegraph.compat.converted_recipe import Wishes
     from kinegraph.compat.converting import Conversion
+    from kinegraph.compat.original_settings import Settings
 
 CLASS_SETS = {
     "ntu60": ("ntu25", 60), "ntu120": ("ntu25", 120), "pku-mmd": ("ntu25", 51),
@@ -168,7 +169,7 @@ def _wishes(arguments: Arguments, config: Path | None, file: Path) -> tuple[Wish
     from kinegraph.transforms import check_stream
 
     told = read_settings(config) if config else settings_in_name(file.stem)
-    stream = arguments.stream or told.stream
+    stream = arguments.stream or _told_stream(told, arguments.system, config)
     parts = (
         (arguments.stream, f"stream {told.stream}", told.stream),
         (arguments.split, f"split {told.split}", told.split),
@@ -187,6 +188,18 @@ def _wishes(arguments: Arguments, config: Path | None, file: Path) -> tuple[Wish
         split=arguments.split or told.split,
     )
     return wishes, assumed
+
+
+def _told_stream(told: Settings, system: str | None, config: Path | None) -> str | None:
+    from kinegraph.compat.original_settings import stream_told
+
+    try:
+        return stream_told(told, system or "")
+    except RecipeError as error:
+        lst = "; of LST, these are the joints: --system lst" if told.zero_k == 0 else ""
+        raise RecipeError(
+            f"'{config}': {error}; name the stream that was trained on with --stream{lst}"
+        ) from error
 
 
 def _classes(named: str | None) -> tuple[str, ...] | None:

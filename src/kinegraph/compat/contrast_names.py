@@ -81,6 +81,11 @@ def streams_in(line: Line, settings: Settings) -> tuple[str, ...]:
     if words:
         return tuple(STREAMS.values()) if words[0] == ALL else (STREAMS[words[0]],)
     stem = PurePosixPath(line.one("config").lower()).stem
+    if settings.zero_k is not None:
+        raise RecipeError(
+            f"the settings file says k = {settings.zero_k}, which these programs have not: name"
+            " the stream by --stream joint, motion or bone"
+        )
     return (settings.stream or _nearest((stem,), STREAM_WORDS) or "joint",)
 
 

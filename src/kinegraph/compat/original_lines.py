@@ -23,7 +23,13 @@ from kinegraph.compat.original_flags import (
     SHORT,
     Data,
 )
-from kinegraph.compat.original_settings import DATA_CASES, Settings, read_settings, stream_of
+from kinegraph.compat.original_settings import (
+    DATA_CASES,
+    Settings,
+    read_settings,
+    stream_of,
+    stream_told,
+)
 from kinegraph.errors import RecipeError, nearest, unknown
 
 UNKNOWN = "unknown"  # a line that could be of several programs
@@ -216,11 +222,14 @@ def config_parts(line: Line) -> tuple[str, ...]:
 
 def stream_in(line: Line, program: str, data: Data, settings: Settings) -> tuple[str, list[str]]:
     """Return our name of the stream, and what was assumed."""
-    if settings.stream and not {"k", "modal_idx"} & line.flags.keys():
-        return settings.stream, []
+    if not {"k", "modal_idx"} & line.flags.keys() and (told := _told(settings, program)):
+        if "use_vel" in line.flags:
+            told = told.removesuffix("-motion") + ("-motion" if line.true("use_vel") else "")
+        return told, []
     name = PurePosixPath(line.one("config").lower()).stem
     bone = "bone" in name or "_bone" in line.one("model")
-    motion = line.true("use_vel") or "vel" in name or "motion" in name
+    motion = "vel" in name or "motion" in name or settings.motion
+    motion = line.true("use_vel") if "use_vel" in line.flags else motion
     if program not in ("infogcn", "lst"):
         return stream_of(k=None, bone=bone, motion=motion), []
     k, notes = _k(line, program), []
@@ -230,6 +239,16 @@ def stream_in(line: Line, program: str, data: Data, settings: Settings) -> tuple
         k = 7 if data.group == "ucla" else 8
         notes.append("without --k the original makes every input zero (k = 0); joints are assumed")
     return stream_of(k=k, bone=False, motion=motion), notes
+
+
+def _told(settings: Settings, program: str) -> str | None:
+    try:
+        return stream_told(settings, program)
+    except RecipeError as error:
+        remedy = "say another on the line, such as --k 8 for joints"
+        if program not in ("infogcn", "lst"):
+            remedy = "change it there"
+        raise RecipeError(f"{error}: {remedy}") from error
 
 
 def _k(line: Line, program: str) -> int | None:

@@ -50,6 +50,8 @@ class Settings:
         stream: Stream that was trained on.
         split: Split of the recordings.
         weights: Weights that the run began from.
+        zero_k: k, if it makes every input zero: there is no stream then.
+        motion: Whether the stream is one of motion.
         data_path: Where its recordings are.
         values: Everything that the file says, as it stands there.
     """
@@ -60,6 +62,8 @@ class Settings:
     stream: str | None = None
     split: str | None = None
     weights: str | None = None
+    zero_k: int | None = None
+    motion: bool = field(default=False, compare=False)
     data_path: str = field(default="", compare=False)
     values: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
@@ -68,7 +72,7 @@ def read_settings(path: Path) -> Settings:
     """Read a ``config.yaml`` of an original program.
 
     Raises:
-        RecipeError: It cannot be read, is no mapping, or says that k = 0.
+        RecipeError: It cannot be read or is no mapping.
     """
     try:
         if path.stat().st_size > LARGEST:
@@ -87,11 +91,15 @@ def read_settings(path: Path) -> Settings:
     paths = f"{values.get('dataset', '')} {data_path}".lower()
     layout = _piece(graph, LAYOUTS) or _piece(str(values.get("dataset", "")).lower(), LAYOUTS)
     split = DATA_CASES.get(str(values.get("datacase"))) or _split(values, data_path)
+    k = _k(values, model)
+    zero = k is not None and k < 1
     return Settings(
         layout=layout,
         classes=_word(paths, CLASS_WORDS),
         persons=_number(model.get("num_person")),
-        stream=_stream(values, model, feeder, paths, where=path),
+        stream=_stream(values, feeder, paths, k),
+        zero_k=k if zero else None,
+        motion=_motion(values, feeder, paths),
         split=None if layout == "ntu25" and split == "view3" else split,  # a folder's name
         weights=str(values["weights"]) if values.get("weights") else None,
         data_path=data_path,
@@ -118,31 +126,48 @@ def stream_of(*, k: int | None, bone: bool, motion: bool) -> str:
     return f"{base}-motion" if motion else base
 
 
+def stream_told(settings: Settings, system: str) -> str | None:
+    """Return the stream that a settings file of a system tells, or None.
+
+    Raises:
+        RecipeError: It says a k that makes every input zero.
+    """
+    if settings.stream or settings.zero_k is None:
+        return settings.stream
+    if system == "lst" and settings.zero_k == 0:  # there, these are the joints themselves
+        return stream_of(k=8, bone=False, motion=settings.motion)
+    raise RecipeError(f"the settings file says k = {settings.zero_k}, which makes every input zero")
+
+
 def _stream(
-    values: Mapping[str, Any],
-    model: Mapping[str, Any],
-    feeder: Mapping[str, Any],
-    paths: str,
-    where: Path,
+    values: Mapping[str, Any], feeder: Mapping[str, Any], paths: str, k: int | None
 ) -> str | None:
     for key in ("stream", "view"):
         if isinstance(named := values.get(key), str) and named in STREAMS:
             return STREAMS[named]
-    k = _number(values.get("k", model.get("k")))
-    if k is None and (index := _number(values.get("modal_idx"))) is not None:
-        k = 8 - index
     if k is not None and k < 1:
-        raise RecipeError(
-            f"settings '{where}' say k = {k}, which makes every input zero; name the stream that"
-            " was trained on with --stream"
-        )
+        return None
     told = k is not None or "bone" in feeder or "data_path" in feeder
     if not told:
         return None
+    bone = _true(feeder.get("bone")) or "bone" in _last(paths)
+    return stream_of(k=k, bone=bone, motion=_motion(values, feeder, paths))
+
+
+def _k(values: Mapping[str, Any], model: Mapping[str, Any]) -> int | None:
+    k = _number(values.get("k", model.get("k")))
+    index = _number(values.get("modal_idx"))
+    return 8 - index if k is None and index is not None else k
+
+
+def _motion(values: Mapping[str, Any], feeder: Mapping[str, Any], paths: str) -> bool:
+    return any(map(_true, (feeder.get("vel"), values.get("use_vel")))) or "motion" in _last(paths)
+
+
+def _last(paths: str) -> str:
+    """Return the last part of a path without ending, which on NW-UCLA names the stream."""
     place = paths.rpartition("/")[2]
-    place = "" if "." in place else place  # NW-UCLA's path is the stream's name, others are files
-    motion = any(map(_true, (feeder.get("vel"), values.get("use_vel")))) or "motion" in place
-    return stream_of(k=k, bone=_true(feeder.get("bone")) or "bone" in place, motion=motion)
+    return "" if "." in place else place
 
 
 def _split(values: Mapping[str, Any], data_path: str) -> str | None:
