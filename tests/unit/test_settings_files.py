@@ -180,10 +180,40 @@ def test_a_file_that_asks_for_another_optimiser_is_refused(tmp_path: Path) -> No
         translate(f"main.py --config {written(tmp_path, CTRGCN, optimizer='Adam')}")
 
 
-def test_a_stream_that_is_no_text(tmp_path: Path) -> None:
-    config = written(tmp_path, PRETRAINING, stream=["joint", "bone"])
-    recipe, _ = trained(f"main.py pretrain_aimclr --config {config}")
-    assert recipe.stream == "joint"
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        (
+            {"stream": ["joint", "bone"]},
+            "unknown stream in the settings file 'a value of type list'",
+        ),
+        ({"stream": "Motion"}, "unknown stream in the settings file 'Motion'"),
+        ({"stream": None, "view": "bonne"}, "unknown view in the settings file 'bonne'; nearest"),
+        ({"stream": "all"}, "stream: all in the settings file: a command here is about one stream"),
+        ({"view": "motion"}, "stream: joint .* and view: motion .* name different streams"),
+    ],
+)
+def test_streams_of_a_file_that_are_refused(
+    values: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    line = f"main.py pretrain_aimclr --config {written(tmp_path, PRETRAINING, **values)}"
+    with pytest.raises(RecipeError, match=reason):
+        translate(line)
+    assert trained(f"{line} --stream bone")[0].stream == "bone"  # which the line says
+
+
+def test_the_learning_rate_of_fine_tuning(tmp_path: Path) -> None:
+    """One that is named is taken and printed, be it that of a linear evaluation."""
+    line = "main.py finetune_evaluation --config"
+    said = f"{line} {written(tmp_path, {}, base_lr=3.0)}"
+    for words, rate in ((said, "3.0"), (f"{line} config/ntu60/a.yaml --base_lr 3", "3")):
+        found = translate(words)
+        assert f"--optim.lr {rate} " in f"{found.lines()[0]} "
+        assert f"with your learning rate {rate}; one that suits" in " ".join(found.notes)
+    assert trained(f"{said} --base_lr 0.02")[0].optim.lr == 0.02
+    usual = translate(f"{line} config/ntu60/a.yaml")
+    assert "--optim.lr 0.1 " in f"{usual.lines()[0]} "
+    assert "but for a learning rate that suits a whole network, 0.1" in " ".join(usual.notes)
 
 
 def test_what_a_file_says_goes_before_its_folders(tmp_path: Path) -> None:

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kinegraph.compat.contrast_names import ALL, data_in, of_three, streams_in, system_of
+from kinegraph.compat.contrast_names import data_in, of_three, stream_word, streams_in, system_of
 from kinegraph.compat.conversion_lines import (
     NOT_CONVERTED,
     STORE,
-    conversion,
-    converted_file,
+    converted,
     test_words,
     tested_weights,
 )
@@ -49,13 +48,10 @@ JUDGING: dict[str, dict[str, str]] = {
         "optim.clip_norm": "2",
     },
 }
+UNPUBLISHED = "no settings of this are published: those of linear evaluation are taken"
 NOTES = {
-    "finetune_evaluation": (
-        "no settings of fine-tuning are published: those of linear evaluation, but for a learning"
-        " rate that suits a whole network",
-    ),
+    "finetune_evaluation": (),
     "semi": (
-        "no settings of this are published: those of linear evaluation, but for the learning rate",
         "a tenth of the labels is assumed; the other published share is --data.label_share 0.01",
     ),
 }
@@ -121,7 +117,7 @@ def _pretraining(
         said["objective.name"] = PRETRAINING[kind]
     names = dict(said)
     if PRETRAINING[kind] != "crossclr":
-        implied["stream"] = _only(streams)
+        implied["stream"] = _only(streams, line, settings)
     elif not of_three(line, settings):
         said["objective.streams"] = "[joint, joint-motion]"
     found, left = file_options(line, settings, keys, recipe, names)
@@ -140,7 +136,15 @@ def _judging(
     recipe = f"{RECIPES[data.name]}-linear"
     said: dict[str, str] = {}
     found, left = file_options(line, settings, KEYS, recipe, {})
-    notes = [*NOTES.get(kind, ()), *left, *plain_options(line, KEYS, said)]
+    notes = [*left, *plain_options(line, KEYS, said)]
+    if kind in NOTES:
+        usual = JUDGING[kind]["optim.lr"]
+        if rate := (found | said).get("optim.lr"):
+            said["optim.lr"] = rate  # printed though a linear evaluation has the same
+            whose = f"with your learning rate {rate}; one that suits a whole network is {usual}"
+        else:
+            whose = f"but for a learning rate that suits a whole network, {usual}"
+        notes = [f"{UNPUBLISHED}, {whose}", *NOTES[kind], *notes]
     pretraining = {flag for keys in (OWN_KEYS["aimclr"], OWN_KEYS["crossclr"]) for flag in keys}
     notes += [
         f"--{flag}: it is an option of pre-training"
@@ -151,8 +155,8 @@ def _judging(
     system = system_of(line, kind, weights or "", settings)
     if len(streams) > 1 and system in ("aimclr", "skeletonclr"):
         raise RecipeError(
-            f"--view {ALL}: a file of {system} is of one stream; name each stream with its own"
-            " --weights, and add the results by kinegraph ensemble"
+            f"{stream_word(line, settings)[0]}: a file of {system} is of one stream; name each"
+            " stream with its own --weights, and add the results by kinegraph ensemble"
         )
     if len(streams) > 1:  # which only CrosSCLR has in one file
         system = "crossclr"
@@ -167,7 +171,8 @@ def _judging(
         where = place(line, f"-{stream}" if len(streams) > 1 else "")
         commands.append((*train_words(line, recipe, values, KEYS), *where))
     if not weights:
-        first = f"the run folder of kinegraph train {RECIPES[data.name]}"
+        method = f" --objective.name {system}" if system in ("crossclr", "skeletonclr") else ""
+        first = f"the run folder of kinegraph train {RECIPES[data.name]}{method}"
         notes.insert(0, f"{RUN} is the pre-training: {first}, or converted weights")
     if len(streams) > 1:
         notes.append("the mean over the streams: test each run, and add them by kinegraph ensemble")
@@ -175,12 +180,9 @@ def _judging(
 
 
 def _begun(line: Line, weights: str, system: str, data: Data, stream: str) -> tuple[Commands, str]:
-    """Return what converts weights, and where they are then; ours are taken as they are."""
-    if weights.endswith(".safetensors"):
-        return (), weights
     if system == "crossclr":  # one file for all of its streams, which it makes of joints
         stream = "joint"
-    return (conversion(line, system, weights, data=data, stream=stream),), converted_file(weights)
+    return converted(line, system, weights, data=data, stream=stream)
 
 
 def _test(
@@ -191,16 +193,17 @@ def _test(
             f"{kind} has nothing to test: kinegraph probe RUN tells what features are worth"
         )
     weights = tested_weights(line, settings)
-    stream, system = _only(streams), system_of(line, kind, weights, settings)
-    return (
-        conversion(line, system, weights, data=data, stream=stream),
-        test_words(line, weights),
-    ), (NOT_CONVERTED, _store_note(data))
+    stream = _only(streams, line, settings)
+    system = system_of(line, kind, weights, settings)
+    before, ours = converted(line, system, weights, data=data, stream=stream)
+    notes = (NOT_CONVERTED, _store_note(data)) if before else (_store_note(data),)
+    return (*before, test_words(line, ours)), notes
 
 
-def _only(streams: tuple[str, ...]) -> str:
+def _only(streams: tuple[str, ...], line: Line, settings: Settings) -> str:
     if len(streams) > 1:
-        raise RecipeError(f"--view {ALL}: a command here is about one stream; name each")
+        said = stream_word(line, settings)[0]
+        raise RecipeError(f"{said}: a command here is about one stream; name each")
     return streams[0]
 
 

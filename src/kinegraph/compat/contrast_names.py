@@ -15,8 +15,9 @@ from pathlib import PurePosixPath
 from kinegraph.compat.original_flags import PRETRAINING, Data
 from kinegraph.compat.original_lines import UNKNOWN, Line, config_parts
 from kinegraph.compat.original_settings import STREAMS, Settings
-from kinegraph.errors import RecipeError, unknown
+from kinegraph.errors import RecipeError, shown, unknown
 
+FLAGS = ("stream", "view")
 ALL = "all"  # CrosSCLR's word for the mean over its streams
 # Recordings -> how they are called.
 DATA_WORDS = {
@@ -68,18 +69,8 @@ def streams_in(line: Line, settings: Settings) -> tuple[str, ...]:
     Raises:
         RecipeError: There is no such stream, or two options name different ones.
     """
-    named = {flag: text for flag in ("stream", "view") if (text := line.one(flag))}
-    for flag, text in named.items():
-        if text not in (*STREAMS, ALL):
-            raise RecipeError(unknown(f"--{flag}", text, (*STREAMS, ALL)))
-    if len(set(named.values())) > 1:
-        both = " and ".join(f"--{flag} {text}" for flag, text in named.items())
-        raise RecipeError(f"{both} name different streams: leave one of them out")
-    words = [*named.values()]
-    if not words and ALL in (settings.values.get("stream"), settings.values.get("view")):
-        words = [ALL]
-    if words:
-        return tuple(STREAMS.values()) if words[0] == ALL else (STREAMS[words[0]],)
+    if word := stream_word(line, settings)[1]:
+        return tuple(STREAMS.values()) if word == ALL else (STREAMS[word],)
     stem = PurePosixPath(line.one("config").lower()).stem
     if settings.zero_k is not None:
         raise RecipeError(
@@ -87,6 +78,28 @@ def streams_in(line: Line, settings: Settings) -> tuple[str, ...]:
             " the stream by --stream joint, motion or bone"
         )
     return (settings.stream or _nearest((stem,), STREAM_WORDS) or "joint",)
+
+
+def stream_word(line: Line, settings: Settings) -> tuple[str, str]:
+    """Return what names a stream, as it stands there, and their word for it; empty: nothing does.
+
+    Raises:
+        RecipeError: There is no such stream, or two options name different ones.
+    """
+    named = {f"--{flag}": text for flag in FLAGS if (text := line.one(flag))}
+    where = ""
+    if not named:
+        found = {key: settings.values.get(key) for key in FLAGS}
+        named = {f"{key}:": shown(value) for key, value in found.items() if value is not None}
+        named |= {f"{key}:": value for key, value in found.items() if isinstance(value, str)}
+        where = " in the settings file"
+    for flag, text in named.items():
+        if text not in (*STREAMS, ALL):
+            raise RecipeError(unknown(f"{flag.rstrip(':')}{where}", text, (*STREAMS, ALL)))
+    said = [f"{flag} {text}{where}" for flag, text in named.items()]
+    if len(set(named.values())) > 1:
+        raise RecipeError(f"{' and '.join(said)} name different streams: leave one of them out")
+    return (said[0], next(iter(named.values()))) if said else ("", "")
 
 
 def of_three(line: Line, settings: Settings) -> bool:

@@ -13,13 +13,14 @@ from kinegraph.compat.original_settings import Settings
 from kinegraph.errors import RecipeError
 
 STORE = "STORE"  # stands for the user's store
+OURS = ".safetensors"
 NOT_CONVERTED = "a run that kinegraph trained needs no conversion: kinegraph test RUN"
 
 
-def conversion(
+def converted(
     line: Line, system: str, weights: str, *, data: Data | None, stream: str
-) -> tuple[str, ...]:
-    """Return the words of ``kinegraph convert``, which makes `converted_file` of weights.
+) -> tuple[tuple[tuple[str, ...], ...], str]:
+    """Return what converts weights, and where they are then; ours are taken as they are.
 
     Args:
         line: The command line.
@@ -28,6 +29,14 @@ def conversion(
         data: The recordings that they belong to; None: what a settings file says is read then.
         stream: Their stream, if the recordings are known.
     """
+    if weights.endswith(OURS):
+        return (), weights
+    return (_conversion(line, system, weights, data, stream),), _converted_file(weights)
+
+
+def _conversion(
+    line: Line, system: str, weights: str, data: Data | None, stream: str
+) -> tuple[str, ...]:
     words = ["kinegraph", "convert", weights]
     if system != UNKNOWN:
         words += ["--system", system]
@@ -41,7 +50,7 @@ def conversion(
         words += ["--classes", data.name]  # which pre-trained files do not tell
     elif data is not None and data.group == "kinetics":
         words += ["--classes", STORE]  # whose names no weights tell
-    return (*words, "--out", converted_file(weights))
+    return (*words, "--out", _converted_file(weights))
 
 
 def tested_weights(line: Line, settings: Settings) -> str:
@@ -55,20 +64,19 @@ def tested_weights(line: Line, settings: Settings) -> str:
     raise RecipeError("--phase test needs --weights FILE")
 
 
-def converted_file(weights: str) -> str:
-    """Return where weights are once they are converted: beside them."""
-    return re.sub(r"\.\w+$", "", weights) + ".safetensors"
+def _converted_file(weights: str) -> str:
+    """Return where weights are once they are converted: beside them, or beside their folder."""
+    return re.sub(r"\.(pt|pth|pkl)$", "", weights.rstrip("/")) + OURS
 
 
-def test_words(line: Line, weights: str) -> tuple[str, ...]:
-    """Return the words of ``kinegraph test`` for converted weights, with what the line says.
+def test_words(line: Line, ours: str) -> tuple[str, ...]:
+    """Return the words of ``kinegraph test`` for weights of ours, with what the line says.
 
     Raises:
         RecipeError: Its batch size is no number.
     """
-    ours = converted_file(weights)
     folder = line.one("work_dir")
-    scores = f"{folder.rstrip('/')}/scores.npz" if folder else re.sub(r"\.\w+$", ".npz", ours)
+    scores = f"{folder.rstrip('/')}/scores.npz" if folder else ours.removesuffix(OURS) + ".npz"
     words = ["kinegraph", "test", ours, "--data.store", STORE, "--out", scores]
     if "test_batch_size" in line.flags:
         size = line.one("test_batch_size")

@@ -135,8 +135,14 @@ def train_words(
     try:
         load_recipe(recipe, list(values.items()))
     except RecipeError as error:
-        flags = (flag for flag, key in keys.items() if flag in line.flags and f"--{key}" in
-                 re.split(r"[:\s]", str(error)))  # fmt: skip
+        names = [
+            f"{word}." for word in re.split(r"[:\s]", str(error))
+        ]  # one of a list has a number
+        flags = (
+            flag
+            for flag, key in keys.items()
+            if flag in line.flags and any(name.startswith(f"--{key}.") for name in names)
+        )
         flag = next(flags, "")
         typed = f"--{flag} {line.one(flag)}" if flag else "the command"
         raise RecipeError(f"{typed} cannot be translated: {error}") from error

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from kinegraph.compat.conversion_lines import STORE, conversion, converted_file
+from kinegraph.compat.conversion_lines import STORE, converted
 from kinegraph.compat.line_options import (
     departures,
     file_options,
@@ -68,9 +68,8 @@ def training_commands(
     words = train_words(line, recipe, values, keys)
     before: tuple[tuple[str, ...], ...] = ()
     if weights := line.one("weights") or settings.weights:
-        if not weights.endswith(".safetensors"):
-            before = (conversion(line, program, weights, data=data, stream=implied["stream"]),)
-        words += ["--start.run", converted_file(weights)]
+        before, ours = converted(line, program, weights, data=data, stream=implied["stream"])
+        words += ["--start.run", ours]
         notes.append("--weights: the encoder is taken over, the head begins anew")
     return (*before, (*words, *place(line))), (_import_note(data, program), *notes)
 

@@ -14,7 +14,7 @@ from kinegraph.compat.contrast_lines import contrast_commands
 from kinegraph.compat.conversion_lines import (
     NOT_CONVERTED,
     STORE,
-    conversion,
+    converted,
     test_words,
     tested_weights,
 )
@@ -101,12 +101,9 @@ def _test(line: Line, program: str, settings: Settings) -> Translation:
     weights = tested_weights(line, settings)
     data = data_of(line, settings)
     stream, notes = stream_in(line, program, data, settings) if data is not None else ("", [])
-    commands = (
-        conversion(line, program, weights, data=data, stream=stream),
-        test_words(line, weights),
-    )
-    notes.append(NOT_CONVERTED)
-    return Translation(commands, tuple(notes), line.environment)
+    before, ours = converted(line, program, weights, data=data, stream=stream)
+    notes += [NOT_CONVERTED] if before else []
+    return Translation((*before, test_words(line, ours)), tuple(notes), line.environment)
 
 
 def _ensemble(line: Line, program: str) -> Translation:

@@ -1,0 +1,63 @@
+"""Command lines of the original programs: whose they are, their weights, and what is refused."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+
+from kinegraph.compat.translate import translate
+from kinegraph.errors import RecipeError
+
+CTRGCN = "main.py --config config/nturgbd-cross-subject/a.yaml"
+LINEAR = "main.py linear_evaluation --config config/ntu60/linear_aimclr_xsub.yaml"
+
+
+@pytest.mark.parametrize("line", [CTRGCN, LINEAR])
+@pytest.mark.parametrize(
+    ("weights", "ours", "scores"),
+    [
+        ("a/b.pt", "a/b.safetensors", "a/b.npz"),
+        ("a/b.pkl", "a/b.safetensors", "a/b.npz"),
+        ("r/Joint_94.40", "r/Joint_94.40.safetensors", "r/Joint_94.40.npz"),
+        ("a/run.d/", "a/run.d.safetensors", "a/run.d.npz"),
+    ],
+)
+def test_where_converted_weights_are(line: str, weights: str, ours: str, scores: str) -> None:
+    convert, tested = translate(f"{line} --weights {weights} --phase test").commands
+    assert convert[2] == weights
+    assert convert[-1] == tested[2] == ours
+    assert tested[-1] == scores
+    convert, trained = translate(f"{line} --weights {weights}").commands
+    assert convert[-1] == trained[trained.index("--start.run") + 1] == ours
+
+
+@pytest.mark.parametrize("line", [CTRGCN, LINEAR])
+def test_weights_of_ours_are_not_converted(line: str) -> None:
+    found = translate(f"{line} --weights w/ours.safetensors --phase test")
+    (words,) = found.commands
+    assert words[:3] == ("kinegraph", "test", "w/ours.safetensors")
+    assert words[-1] == "w/ours.npz"
+    assert not any("needs no conversion" in note for note in found.notes)
+    (words,) = translate(f"{line} --weights w/ours.safetensors").commands
+    assert words[words.index("--start.run") + 1] == "w/ours.safetensors"
+
+
+@pytest.mark.parametrize("name", ["crossclr", "skeletonclr"])
+def test_the_pretraining_that_a_linear_evaluation_needs(name: str) -> None:
+    line = LINEAR.replace("aimclr", name) + (" --view all" if name == "crossclr" else "")
+    note = next(note for note in translate(line).notes if note.startswith("RUN is"))
+    words = shlex.split(note.partition("folder of ")[2].partition(",")[0])
+    assert words == ["kinegraph", "train", "ntu-aimclr", "--objective.name", name]
+    assert "--objective.name" not in " ".join(translate(LINEAR).notes)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (f"{CTRGCN} --step 35 x", "--step 35 x cannot be translated: --schedule.steps.1: found"),
+    ],
+)
+def test_what_is_refused(line: str, reason: str) -> None:
+    with pytest.raises(RecipeError, match=reason):
+        translate(line)
