@@ -56,8 +56,36 @@ def test_the_pretraining_that_a_linear_evaluation_needs(name: str) -> None:
     ("line", "reason"),
     [
         (f"{CTRGCN} --step 35 x", "--step 35 x cannot be translated: --schedule.steps.1: found"),
+        (f"{LINEAR} --modal_idx 7 --k 2", "--modal_idx, --k: no option of aimclr"),
+        (f"{LINEAR} --cl_mode foo --joint_dir x", "--cl_mode, --joint_dir: no option of aimclr"),
+        (f"{LINEAR} --dataset ntu", "--dataset: no option of aimclr"),
+        (f"{CTRGCN} --joint_dir x --alpha 3", "--joint_dir, --alpha: no option of ctrgcn"),
+        (f"{CTRGCN} --data_path x", "--data_path: no option of ctrgcn"),
+        (
+            "ensemble.py --joint-dir a --bone-dir b --cl_mode x",
+            "cl_mode: no option .* frhead has it",
+        ),
     ],
 )
 def test_what_is_refused(line: str, reason: str) -> None:
     with pytest.raises(RecipeError, match=reason):
         translate(line)
+
+
+@pytest.mark.parametrize(
+    ("words", "recipe"),
+    [
+        ("--config config/nturgbd-cross-subject/a.yaml --work-dir /home/st_gcn/r", "ntu-ctrgcn"),
+        ("--config config/nturgbd-cross-subject/a.yaml --work-dir infogcn", "ntu-ctrgcn"),
+        ("--config /home/fr-head/lst_1/config/ucla/a.yaml --work-dir r", "nw-ucla-ctrgcn"),
+        ("--config config/st_gcn/ntu-xview/train.yaml --work_dir infogcn", "ntu-stgcn"),
+    ],
+)
+def test_folders_of_the_user_do_not_tell_the_program(words: str, recipe: str) -> None:
+    assert translate(f"main.py {words}").commands[0][2] == recipe
+
+
+def test_options_of_one_program_are_not_those_of_another() -> None:
+    for words in ("--modal_idx 7", "--k 2", "--use_vel True", "--cl-mode ST-Multi-Level"):
+        with pytest.raises(RecipeError, match="no option of ctrgcn that is known here"):
+            translate(f"{CTRGCN} {words}", "ctrgcn")

@@ -19,6 +19,7 @@ from kinegraph.compat.original_flags import (
     LISTS,
     NEEDLESS,
     OWN_HANDLED,
+    RECORDINGS,
     SWITCHES,
     TRANSFORM_KEYS,
 )
@@ -198,7 +199,8 @@ def _is_known(name: str, value: Any, keys: Mapping[str, str]) -> bool:
     if name in keys:
         return False
     section = name.partition(".")[0]
-    others = (*NEEDLESS, *HANDLED, *OWN_HANDLED["aimclr"], *FILE_PLACES, "test_feeder_args")
+    handled = (*HANDLED, *RECORDINGS, *(option for own in OWN_HANDLED.values() for option in own))
+    others = (*NEEDLESS, *handled, *FILE_PLACES, "test_feeder_args")
     return name in others or section in others or FILE_USUAL.get(name) == value
 
 

@@ -166,16 +166,23 @@ NEEDLESS = {
     "use_gpu": "a GPU is used if there is one",
     "topk": "top-1, top-5 and the mean over classes are always shown",
 }
-# Options that `translate` looks at itself.
-HANDLED = (
-    "config", "work_dir", "phase", "weights", "device", "model", "dataset", "datasets", "datacase",
-    "half", "modal_idx", "k", "use_vel", "cl_mode", "start_cl_epoch", "joint_dir", "bone_dir",
-    "joint_motion_dir", "bone_motion_dir", "position_ckpts", "motion_ckpts", "alpha", "data_path",
-    "help",
-)  # fmt: skip
+# Options that `translate` looks at itself: of all programs, and of those that are not AimCLR's kin.
+HANDLED = ("config", "work_dir", "phase", "weights", "device", "model", "half", "help")
+RECORDINGS = ("dataset", "datasets", "datacase")
 # Those that stand alone as well.
 ALONE = ("half", "use_vel", "help")
-OWN_HANDLED = dict.fromkeys(("aimclr", "skeletonclr", "crossclr"), ("stream", "view"))
+CONTRAST = ("aimclr", "skeletonclr", "crossclr")
+OWN_HANDLED = {
+    **dict.fromkeys(CONTRAST, ("stream", "view")),
+    "infogcn": ("modal_idx", "k", "use_vel"),
+    "frhead": ("cl_mode", "start_cl_epoch"),
+    "lst": ("k",),
+}
+# Those of the ensembles, instead of the above.
+ENSEMBLE = (
+    "joint_dir", "bone_dir", "joint_motion_dir", "bone_motion_dir", "position_ckpts",
+    "motion_ckpts", "alpha",
+)  # fmt: skip
 SHORT = {"-c": "config", "-h": "help", "-w": "work_dir"}
 
 # --model, its last part -> our backbone.

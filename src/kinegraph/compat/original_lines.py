@@ -13,13 +13,16 @@ from pathlib import Path, PurePosixPath
 
 from kinegraph.compat.original_flags import (
     ALONE,
+    CONTRAST,
     DATA,
     DATA_SETS,
+    ENSEMBLE,
     HANDLED,
     KEYS,
     NEEDLESS,
     OWN_HANDLED,
     OWN_KEYS,
+    RECORDINGS,
     SHORT,
     Data,
 )
@@ -94,18 +97,26 @@ def is_contrast(line: Line) -> bool:
     return ensemble or bool(line.words and line.words[0].startswith(CONTRAST_WORDS))
 
 
-def program_of(line: Line, text: str) -> str:
-    """Return which program a line is of, by what only it has."""
+def program_of(line: Line) -> str:
+    """Return which program a line is of, by what only it has: options, or names.
+
+    Where results go tells nothing: people call that as they like.
+    """
     if is_contrast(line):
         return "aimclr"
-    lower = text.lower()
+    files = [path for flag in ("weights", *ENSEMBLE) for path in line.flags.get(flag, ())]
+    ends = (f"/{part}" for path in files for part in PurePosixPath(path).parts[-2:])
+    parts = (f"/{part}" for part in config_parts(line))
+    whole = (line.script, line.one("model"), line.one("dataset"), line.one("datasets"))
+    lower = " ".join((*whole, *parts, *ends)).lower()
     marks = (
         ("infogcn", bool(_INFOGCN_ONLY & line.flags.keys()) or "infogcn" in lower),
         ("lst", "multipart" in line.script or "_lst_" in lower or "/lst_" in lower),
         ("frhead", bool(OWN_KEYS["frhead"].keys() & line.flags.keys()) or "cl_mode" in line.flags),
         ("frhead", "fr-head" in lower or "rand_scale" in lower),
         ("stgcn", "st-gcn" in lower or "st_gcn" in lower),
-        ("ctrgcn", any(piece in lower for piece in ("nturgbd", "ucla", "_dir", "-dir"))),
+        ("ctrgcn", any(piece in lower for piece in ("nturgbd", "ucla"))),
+        ("ctrgcn", any(flag.endswith("_dir") for flag in line.flags)),
     )
     return next((program for program, yes in marks if yes), UNKNOWN)
 
@@ -137,14 +148,22 @@ def check_options(line: Line, program: str, own: Iterable[str] = ()) -> None:
         own: Options that the program's other commands have.
     """
     own = (*OWN_KEYS.get(program, {}), *OWN_HANDLED.get(program, ()), *own)
-    known = (*KEYS, *own, *NEEDLESS, *HANDLED)
+    # Option -> a program that has it.
+    whose = {
+        flag: name for table in (OWN_KEYS, OWN_HANDLED) for name in table for flag in table[name]
+    }
+    if program == UNKNOWN:
+        own = (*own, *whose)
+    if line.script == "ensemble":
+        own = ENSEMBLE
+    known = (*KEYS, *own, *NEEDLESS, *HANDLED, *(() if program in CONTRAST else RECORDINGS))
     strange = [flag for flag in line.flags if flag not in known]
     if strange:
         named = ", ".join(f"--{flag}" for flag in strange)
-        whose = "these programs" if program == UNKNOWN else program
-        raise RecipeError(
-            f"{named}: no option of {whose} that is known here{nearest(strange[0], known)}"
-        )
+        of = "these programs" if program == UNKNOWN else program
+        hint = nearest(strange[0], (*known, *whose))
+        hint = f"; {whose[strange[0]]} has it" if strange[0] in whose else hint
+        raise RecipeError(f"{named}: no option of {of} that is known here{hint}")
     for flag, found in line.flags.items():
         if not "".join(found) and flag not in ALONE and (flag in own or flag not in NEEDLESS):
             raise RecipeError(f"--{flag} needs a value")

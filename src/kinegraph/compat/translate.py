@@ -78,7 +78,7 @@ def translate(text: str, program: str | None = None) -> Translation:
         return _gendata(line)
     if line.script == "get_reference_models":
         return _reference_models()
-    program = program or program_of(line, text)
+    program = program or program_of(line)
     scripts = ("main", "ensemble")
     others = "ensemble_" if program == "aimclr" else "main_multipart"
     if line.script not in scripts and not line.script.startswith(others):
