@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -56,6 +57,16 @@ def test_the_pretraining_that_a_linear_evaluation_needs(name: str) -> None:
     ("line", "reason"),
     [
         (f"{CTRGCN} --step 35 x", "--step 35 x cannot be translated: --schedule.steps.1: found"),
+        (f"{CTRGCN} --work-dir x > log.txt 2>&1", "'>' is for the shell: give the command alone"),
+        (f"{CTRGCN} --device 0&", "'&' is for the shell"),
+        (f"{CTRGCN} && echo done", "'&&' is for the shell"),
+        (f"{CTRGCN} | tee log.txt", "'|' is for the shell"),
+        (f"{CTRGCN} --device cpu x", "--device cpu x: expected numbers of GPUs"),
+        ("ensemble.py --joint-dir a --bone-dir b --alpha x", "--alpha x: expected a number"),
+        ("tools/ntu_gendata.py --foo 3", "--foo: no option of ntu_gendata"),
+        ("tools/ntu_gendata.py --data_path", "--data_path needs a value"),
+        ("python seq_transformation.py --foo", "--foo: no option of seq_transformation"),
+        ("torchrun --nproc_per_node 2", "names no script"),
         (f"{LINEAR} --modal_idx 7 --k 2", "--modal_idx, --k: no option of aimclr"),
         (f"{LINEAR} --cl_mode foo --joint_dir x", "--cl_mode, --joint_dir: no option of aimclr"),
         (f"{LINEAR} --dataset ntu", "--dataset: no option of aimclr"),
@@ -89,3 +100,32 @@ def test_options_of_one_program_are_not_those_of_another() -> None:
     for words in ("--modal_idx 7", "--k 2", "--use_vel True", "--cl-mode ST-Multi-Level"):
         with pytest.raises(RecipeError, match="no option of ctrgcn that is known here"):
             translate(f"{CTRGCN} {words}", "ctrgcn")
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "nohup python -u main.py",
+        "/usr/bin/python3 main.py",
+        "python -m main",
+        "torchrun --nproc_per_node 2 main.py",
+        "python -m torch.distributed.launch --nproc_per_node=2 main.py",
+    ],
+)
+def test_what_starts_a_script_is_left_out(start: str) -> None:
+    line = CTRGCN.replace("main.py", start, 1)
+    assert translate(line).lines() == ["kinegraph train ntu-ctrgcn --data.store STORE"]
+
+
+def test_signs_of_the_shell_in_quotes_are_text() -> None:
+    found = translate(f"{CTRGCN} --work-dir 'a;b & c' --weights '<my weights>/x.pt' --device cpu")
+    assert found.commands[-1][-4:] == ("--out", "a;b & c", "--device", "cpu")
+
+
+def test_weights_in_a_file_that_are_no_name(tmp_path: Path) -> None:
+    config = tmp_path / "nturgbd-cross-subject.yaml"
+    config.write_text("weights: [a.pt]\n")
+    for words in ("", "--phase test"):
+        with pytest.raises(RecipeError, match="weights in the settings file: a value of type list"):
+            translate(f"main.py --config {config} {words}", "ctrgcn")
+    assert translate(f"main.py --config {config} --weights b.pt", "ctrgcn").commands[0][2] == "b.pt"

@@ -25,7 +25,7 @@ from kinegraph.compat.line_options import (
     train_words,
 )
 from kinegraph.compat.original_flags import KEYS, OWN_KEYS, PRETRAINING, Data
-from kinegraph.compat.original_lines import Line, check_options, settings_of, tests
+from kinegraph.compat.original_lines import Line, check_options, settings_of, tests, weights_in
 from kinegraph.compat.original_settings import Settings
 from kinegraph.errors import RecipeError, unknown
 
@@ -123,7 +123,7 @@ def _pretraining(
     found, left = file_options(line, settings, keys, recipe, names)
     notes = [*left, *plain_options(line, keys, said)]
     commands: Commands = ()
-    if weights := line.one("weights") or settings.weights:
+    if weights := weights_in(line, settings):
         commands, said["start.run"] = _begun(line, weights, PRETRAINING[kind], data, streams[0])
     values = departures(recipe, implied | found, names) | said
     words = train_words(line, recipe, values, keys)
@@ -151,8 +151,8 @@ def _judging(
         for flag in line.flags
         if flag in pretraining and flag != "topk"
     ]
-    weights = line.one("weights") or settings.weights
-    system = system_of(line, kind, weights or "", settings)
+    weights = weights_in(line, settings)
+    system = system_of(line, kind, weights, settings)
     if len(streams) > 1 and system in ("aimclr", "skeletonclr"):
         raise RecipeError(
             f"{stream_word(line, settings)[0]}: a file of {system} is of one stream; name each"

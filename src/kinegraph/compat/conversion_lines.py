@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from kinegraph.compat.original_flags import Data
-from kinegraph.compat.original_lines import UNKNOWN, Line, is_contrast
+from kinegraph.compat.original_lines import UNKNOWN, Line, devices, is_contrast, weights_in
 from kinegraph.compat.original_settings import Settings
 from kinegraph.errors import RecipeError
 
@@ -59,7 +59,7 @@ def tested_weights(line: Line, settings: Settings) -> str:
     Raises:
         RecipeError: It names none.
     """
-    if weights := line.one("weights") or settings.weights:
+    if weights := weights_in(line, settings):
         return weights
     raise RecipeError("--phase test needs --weights FILE")
 
@@ -83,6 +83,4 @@ def test_words(line: Line, ours: str) -> tuple[str, ...]:
         if not re.fullmatch(r"0*[1-9]\d{0,8}", size):
             raise RecipeError(f"--test_batch_size {size}: expected a whole number, at least 1")
         words += ["--batch-size", size]
-    if "device" in line.flags:
-        words += ["--device", *line.flags["device"]]
-    return tuple(words)
+    return (*words, *devices(line))

@@ -23,7 +23,7 @@ from kinegraph.compat.original_flags import (
     SWITCHES,
     TRANSFORM_KEYS,
 )
-from kinegraph.compat.original_lines import Line
+from kinegraph.compat.original_lines import Line, devices
 from kinegraph.compat.original_settings import Settings
 from kinegraph.errors import RecipeError, printable, shown
 from kinegraph.recipe import load_recipe
@@ -160,9 +160,7 @@ def place(line: Line, ending: str = "") -> list[str]:
     if "work_dir" in line.flags:
         folder = line.one("work_dir")
         words += ["--out", folder.rstrip("/") + ending if ending else folder]
-    if "device" in line.flags:
-        words += ["--device", *line.flags["device"]]
-    return words
+    return [*words, *devices(line)]
 
 
 def _value(key: str, found: tuple[str, ...], listed: bool = False) -> str:

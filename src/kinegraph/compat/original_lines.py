@@ -33,12 +33,12 @@ from kinegraph.compat.original_settings import (
     stream_of,
     stream_told,
 )
-from kinegraph.errors import RecipeError, nearest, unknown
+from kinegraph.errors import RecipeError, nearest, shown, unknown
 
 UNKNOWN = "unknown"  # a line that could be of several programs
 CONTRAST_WORDS = ("pretrain", "linear_evaluation", "finetune", "semi")  # AimCLR and its kin
 PHASES = ("train", "test")
-BLANK = "\x00"  # stands for a blank inside a placeholder
+PLACEHOLDER, HIDDEN = " <>", "\x00\x01\x02"  # what stands for these inside a placeholder
 
 
 @dataclass(frozen=True)
@@ -70,25 +70,57 @@ def read_line(text: str) -> Line:
     """Split a command line into environment, script, words and options.
 
     Raises:
-        RecipeError: It has no script, or its quotes do not match.
+        RecipeError: It has no script, its quotes do not match, or it is more than one command.
     """
-    # A placeholder such as <path to weights> is one word, blanks and all.
-    text = re.sub(r"<[^<>]*>", lambda found: found[0].replace(" ", BLANK), text.strip())
-    try:
-        words = shlex.split(text.removeprefix("$ ").replace("\\\n", " "))
-        words = [word.replace(BLANK, " ") for word in words]
-    except ValueError as error:
-        raise RecipeError(f"the command line cannot be read: {error}") from error
+    words = _words(text)
     environment = []
     while words and re.fullmatch(r"[A-Za-z_]\w*=.*", words[0]):
         environment.append(words.pop(0))
-    while words and re.fullmatch(r"(python[\d.]*|bash|sh|torchrun|-u)", words[0]):
-        words.pop(0)
+    words = _without_starter(words)
     if not words:
         raise RecipeError("the command line names no script, such as main.py or ensemble.py")
     script = PurePosixPath(words.pop(0)).name.rpartition(".")
     before, flags = _options(words)
     return Line(script[0] or script[2], before, flags, tuple(environment))
+
+
+def _words(text: str) -> list[str]:
+    # A placeholder such as <path to weights> is one word, blanks and all.
+    hidden = str.maketrans(PLACEHOLDER, HIDDEN)
+    text = re.sub(r"<[^<>\s][^<>]*>", lambda found: found[0].translate(hidden), text.strip())
+    lexer = shlex.shlex(
+        text.removeprefix("$ ").replace("\\\n", " "), posix=True, punctuation_chars="|&;<>"
+    )
+    lexer.whitespace_split, lexer.commenters = True, ""
+    try:
+        words = list(lexer)
+    except ValueError as error:
+        raise RecipeError(f"the command line cannot be read: {error}") from error
+    if ends := [word for word in words if word and not word.strip("|&;<>")]:
+        raise RecipeError(
+            f"'{ends[0]}' is for the shell: give the command alone, without what redirects its"
+            " output, and without other commands"
+        )
+    back = str.maketrans(HIDDEN, PLACEHOLDER)
+    return [word.translate(back) for word in words]
+
+
+def _without_starter(words: list[str]) -> list[str]:
+    """Return what is left without the programs that start a script, and their own options."""
+    while words:
+        word = PurePosixPath(words[0]).name
+        several = word == "torchrun"
+        if word == "-m" and len(words) > 1:
+            several = words[1].startswith("torch.distributed.")
+            if not several:  # a module is the script, without its ending
+                return [f"{words[1].rpartition('.')[2]}.py", *words[2:]]
+        if several:
+            scripts = [at for at, other in enumerate(words) if other.endswith(".py")]
+            return words[scripts[0] :] if scripts else []
+        if not re.fullmatch(r"python[\d.]*(\.exe)?|bash|sh|nohup|time|-u", word):
+            break
+        words = words[1:]
+    return words
 
 
 def is_contrast(line: Line) -> bool:
@@ -169,6 +201,20 @@ def check_options(line: Line, program: str, own: Iterable[str] = ()) -> None:
             raise RecipeError(f"--{flag} needs a value")
 
 
+def devices(line: Line) -> list[str]:
+    """Return our words for the devices that a line names.
+
+    Raises:
+        RecipeError: They are no numbers, and not the CPU.
+    """
+    found = line.flags.get("device", ())
+    if not all(re.fullmatch(r"\d{1,4}", one) for one in found) and found != ("cpu",):
+        raise RecipeError(
+            f"--device {' '.join(found)}: expected numbers of GPUs, such as 0 1, or cpu"
+        )
+    return ["--device", *found] if found else []
+
+
 def settings_of(line: Line) -> Settings:
     """Return what the settings file says that a line names, if it is there."""
     config = Path(line.one("config"))
@@ -186,6 +232,23 @@ def tests(line: Line, settings: Settings) -> bool:
         where = "--phase" if "phase" in line.flags else "phase in the settings file"
         raise RecipeError(unknown(where, phase, PHASES))
     return phase == "test"
+
+
+def weights_in(line: Line, settings: Settings) -> str:
+    """Return the weights that a line, or its settings file, begins from or tests; or nothing.
+
+    Raises:
+        RecipeError: The file has something else there than a name.
+    """
+    if weights := line.one("weights"):
+        return weights
+    named = settings.values.get("weights")
+    if named and not isinstance(named, str):
+        raise RecipeError(
+            f"weights in the settings file: {shown(named)}; expected the name of one file: name it"
+            " by --weights"
+        )
+    return settings.weights or ""
 
 
 def data_of(line: Line, settings: Settings) -> Data | None:

@@ -101,7 +101,7 @@ def read_settings(path: Path) -> Settings:
         zero_k=k if zero else None,
         motion=_motion(values, feeder, paths),
         split=None if layout == "ntu25" and split == "view3" else split,  # a folder's name
-        weights=str(values["weights"]) if values.get("weights") else None,
+        weights=_text(values.get("weights")),
         data_path=data_path,
         values=values,
     )
@@ -195,6 +195,10 @@ def _word(text: str, table: Mapping[str, str]) -> str | None:
 
 def _number(value: Any) -> int | None:
     return value if type(value) is int else None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
 
 
 def _true(value: Any) -> bool:

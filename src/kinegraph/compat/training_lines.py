@@ -16,7 +16,7 @@ from kinegraph.compat.line_options import (
     train_words,
 )
 from kinegraph.compat.original_flags import DEFAULTS, KEYS, MODELS, OWN_KEYS, RECIPES, Data
-from kinegraph.compat.original_lines import Line, data_of, stream_in
+from kinegraph.compat.original_lines import Line, data_of, stream_in, weights_in
 from kinegraph.compat.original_settings import Settings
 from kinegraph.errors import RecipeError, unknown
 
@@ -67,7 +67,7 @@ def training_commands(
     values = departures(recipe, names) | departures(recipe, others, names) | said
     words = train_words(line, recipe, values, keys)
     before: tuple[tuple[str, ...], ...] = ()
-    if weights := line.one("weights") or settings.weights:
+    if weights := weights_in(line, settings):
         before, ours = converted(line, program, weights, data=data, stream=implied["stream"])
         words += ["--start.run", ours]
         notes.append("--weights: the encoder is taken over, the head begins anew")

@@ -7,6 +7,7 @@ names.
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import dataclass
 
@@ -73,8 +74,10 @@ def translate(text: str, program: str | None = None) -> Translation:
         raise RecipeError(unknown("program", program, PROGRAMS))
     line = read_line(text)
     if line.script in RAW_SCRIPTS:
+        _check_preparation(line, ())
         return _recordings(line)
     if line.script == "ntu_gendata":
+        _check_preparation(line, ("data_path",))
         return _gendata(line)
     if line.script == "get_reference_models":
         return _reference_models()
@@ -129,6 +132,8 @@ def _ensemble(line: Line, program: str) -> Translation:
     else:
         weights = {"bone": line.one("alpha", "1")}
         words += ["--weights", *(weights.get(stream, "1") for stream in found)]
+        if "alpha" in line.flags and not _is_number(line.one("alpha")):
+            raise RecipeError(f"--alpha {line.one('alpha')}: expected a number")
     if data is not None and data.group == "ntu":
         words += ["--order", _benchmark(data), "--data.store", STORE]
     elif data is not None:
@@ -136,8 +141,21 @@ def _ensemble(line: Line, program: str) -> Translation:
     return Translation((tuple(words),), tuple(notes), line.environment)
 
 
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"\d+\.?\d*|\.\d+", text) is not None
+
+
 def _benchmark(data: Data) -> str:
     return data.name if data.group == "ucla" else f"{data.name}-{data.split}"
+
+
+def _check_preparation(line: Line, known: tuple[str, ...]) -> None:
+    strange = [f"--{flag}" for flag in line.flags if flag not in known]
+    if strange:
+        raise RecipeError(f"{', '.join(strange)}: no option of {line.script} that is known here")
+    for flag in line.flags:
+        if not line.one(flag):
+            raise RecipeError(f"--{flag} needs a value")
 
 
 def _recordings(line: Line) -> Translation:
