@@ -74,7 +74,12 @@ def test_the_pretraining_that_a_linear_evaluation_needs(name: str) -> None:
         (f"{CTRGCN} --data_path x", "--data_path: no option of ctrgcn"),
         (
             "ensemble.py --joint-dir a --bone-dir b --cl_mode x",
-            "cl_mode: no option .* frhead has it",
+            "--cl_mode: no option of the ensembles",
+        ),
+        (f"{CTRGCN} --k 2 --model model.aagcn.Model", "--k: no option of ctrgcn .* has --k"),
+        (
+            "main.py --dataset ntu --seed 3",
+            "does not tell whose it is: --program is one of infogcn",
         ),
     ],
 )

@@ -231,8 +231,7 @@ def test_what_a_file_says_goes_before_its_folders(tmp_path: Path) -> None:
         if values is CTRGCN:
             path.write_text(path.read_text().replace("data/ntu/NTU60_CS.npz", data_path))
         word = "" if values is CTRGCN else "pretrain_aimclr "
-        program = "ctrgcn" if values is CTRGCN else None
-        found = translate(f"main.py {word}--config {path}", program)
+        found = translate(f"main.py {word}--config {path}")
         assert f"kinegraph data import {expected[1]} " in found.notes[0]
         words = found.commands[-1]
         assert words[2] == ("ntu-ctrgcn" if values is CTRGCN else "ntu-aimclr")

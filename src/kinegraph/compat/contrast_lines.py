@@ -25,7 +25,7 @@ from kinegraph.compat.line_options import (
     train_words,
 )
 from kinegraph.compat.original_flags import KEYS, OWN_KEYS, PRETRAINING, Data
-from kinegraph.compat.original_lines import Line, check_options, settings_of, tests, weights_in
+from kinegraph.compat.original_lines import Line, check_options, tests, weights_in
 from kinegraph.compat.original_settings import Settings
 from kinegraph.errors import RecipeError, unknown
 
@@ -58,7 +58,7 @@ NOTES = {
 Commands = tuple[tuple[str, ...], ...]
 
 
-def contrast_commands(line: Line) -> tuple[Commands, tuple[str, ...]]:
+def contrast_commands(line: Line, settings: Settings) -> tuple[Commands, tuple[str, ...]]:
     """Return our command lines, word by word, and remarks.
 
     Raises:
@@ -70,7 +70,6 @@ def contrast_commands(line: Line) -> tuple[Commands, tuple[str, ...]]:
         return (("kinegraph", "train", "--help"),), ()
     kind = _kind(line)
     keys = _check(line, kind)
-    settings = settings_of(line)
     data, streams = data_in(line, settings), streams_in(line, settings)
     if tests(line, settings):
         return _test(line, kind, data, streams, settings)

@@ -129,7 +129,7 @@ def is_contrast(line: Line) -> bool:
     return ensemble or bool(line.words and line.words[0].startswith(CONTRAST_WORDS))
 
 
-def program_of(line: Line) -> str:
+def program_of(line: Line, settings: Settings) -> str:
     """Return which program a line is of, by what only it has: options, or names.
 
     Where results go tells nothing: people call that as they like.
@@ -139,7 +139,8 @@ def program_of(line: Line) -> str:
     files = [path for flag in ("weights", *ENSEMBLE) for path in line.flags.get(flag, ())]
     ends = (f"/{part}" for path in files for part in PurePosixPath(path).parts[-2:])
     parts = (f"/{part}" for part in config_parts(line))
-    whole = (line.script, line.one("model"), line.one("dataset"), line.one("datasets"))
+    model = line.one("model") or str(settings.values.get("model") or "")
+    whole = (line.script, model, line.one("dataset"), line.one("datasets"))
     lower = " ".join((*whole, *parts, *ends)).lower()
     marks = (
         ("infogcn", bool(_INFOGCN_ONLY & line.flags.keys()) or "infogcn" in lower),
@@ -148,7 +149,7 @@ def program_of(line: Line) -> str:
         ("frhead", "fr-head" in lower or "rand_scale" in lower),
         ("stgcn", "st-gcn" in lower or "st_gcn" in lower),
         ("ctrgcn", any(piece in lower for piece in ("nturgbd", "ucla"))),
-        ("ctrgcn", any(flag.endswith("_dir") for flag in line.flags)),
+        ("ctrgcn", any(flag.endswith("_dir") for flag in line.flags) or model[:6] == "model."),
     )
     return next((program for program, yes in marks if yes), UNKNOWN)
 
@@ -187,14 +188,15 @@ def check_options(line: Line, program: str, own: Iterable[str] = ()) -> None:
     if program == UNKNOWN:
         own = (*own, *whose)
     if line.script == "ensemble":
-        own = ENSEMBLE
+        own, whose = ENSEMBLE, {}
     known = (*KEYS, *own, *NEEDLESS, *HANDLED, *(() if program in CONTRAST else RECORDINGS))
     strange = [flag for flag in line.flags if flag not in known]
     if strange:
         named = ", ".join(f"--{flag}" for flag in strange)
         of = "these programs" if program == UNKNOWN else program
+        of = "the ensembles" if line.script == "ensemble" else of
         hint = nearest(strange[0], (*known, *whose))
-        hint = f"; {whose[strange[0]]} has it" if strange[0] in whose else hint
+        hint = f"; {whose[strange[0]]} has --{strange[0]}" if strange[0] in whose else hint
         raise RecipeError(f"{named}: no option of {of} that is known here{hint}")
     for flag, found in line.flags.items():
         if not "".join(found) and flag not in ALONE and (flag in own or flag not in NEEDLESS):
@@ -273,7 +275,7 @@ def data_of(line: Line, settings: Settings) -> Data | None:
 
 def _recordings(line: Line, settings: Settings) -> Data | None:
     """Return the recordings of a settings file: what it says goes before where it is."""
-    if settings.layout == "ucla20" or settings.split == "view3":
+    if not settings.classes and (settings.layout == "ucla20" or settings.split == "view3"):
         return DATA["ucla"]
     if settings.layout == "openpose18":
         return DATA["kinetics"]

@@ -15,8 +15,16 @@ from kinegraph.compat.line_options import (
     plain_options,
     train_words,
 )
-from kinegraph.compat.original_flags import DEFAULTS, KEYS, MODELS, OWN_KEYS, RECIPES, Data
-from kinegraph.compat.original_lines import Line, data_of, stream_in, weights_in
+from kinegraph.compat.original_flags import (
+    DEFAULTS,
+    KEYS,
+    MODELS,
+    OWN_KEYS,
+    PROGRAMS,
+    RECIPES,
+    Data,
+)
+from kinegraph.compat.original_lines import UNKNOWN, Line, data_of, stream_in, weights_in
 from kinegraph.compat.original_settings import Settings
 from kinegraph.errors import RecipeError, unknown
 
@@ -37,6 +45,10 @@ def training_commands(
         RecipeError: The line does not tell its recordings, or makes no sense.
     """
     data = data_of(line, settings)
+    if data is not None and program == UNKNOWN:
+        raise RecipeError(
+            f"the command does not tell whose it is: --program is one of {', '.join(PROGRAMS[:-1])}"
+        )
     if data is None or (program, data.group) not in RECIPES:
         raise RecipeError(
             "the command does not tell which recordings it trains on: name a settings file such as"

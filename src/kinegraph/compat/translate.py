@@ -81,20 +81,20 @@ def translate(text: str, program: str | None = None) -> Translation:
         return _gendata(line)
     if line.script == "get_reference_models":
         return _reference_models()
-    program = program or program_of(line)
+    settings = settings_of(line)
+    program = program or program_of(line, settings)
     scripts = ("main", "ensemble")
     others = "ensemble_" if program == "aimclr" else "main_multipart"
     if line.script not in scripts and not line.script.startswith(others):
         known = ("main", "ensemble", "main_multipart_ntu", "main_multipart_ucla", *RAW_SCRIPTS)
         raise RecipeError(f"'{line.script}' is no script of theirs{nearest(line.script, known)}")
     if program == "aimclr":
-        return Translation(*contrast_commands(line), line.environment)
+        return Translation(*contrast_commands(line, settings), line.environment)
     if "help" in line.flags:
         return Translation((("kinegraph", "train", "--help"),))
     check_options(line, program)
     if line.script == "ensemble":
         return _ensemble(line, program)
-    settings = settings_of(line)
     if tests(line, settings):
         return _test(line, program, settings)
     return Translation(*training_commands(line, program, settings), line.environment)
