@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from kinegraph.compat.command_words import Line
 from kinegraph.compat.contrast_names import data_in, of_three, stream_word, streams_in, system_of
 from kinegraph.compat.conversion_lines import (
     NOT_CONVERTED,
@@ -25,7 +26,7 @@ from kinegraph.compat.line_options import (
     train_words,
 )
 from kinegraph.compat.original_flags import KEYS, OWN_KEYS, PRETRAINING, Data
-from kinegraph.compat.original_lines import Line, check_options, tests, weights_in
+from kinegraph.compat.original_lines import check_options, tests, weights_in
 from kinegraph.compat.original_settings import Settings
 from kinegraph.errors import RecipeError, unknown
 

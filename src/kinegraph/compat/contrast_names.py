@@ -12,8 +12,9 @@ import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
+from kinegraph.compat.command_words import Line
 from kinegraph.compat.original_flags import PRETRAINING, Data
-from kinegraph.compat.original_lines import UNKNOWN, Line, config_parts
+from kinegraph.compat.original_lines import UNKNOWN, config_parts
 from kinegraph.compat.original_settings import STREAMS, Settings
 from kinegraph.errors import RecipeError, shown, unknown
 

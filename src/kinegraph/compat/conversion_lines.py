@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 
+from kinegraph.compat.command_words import Line
 from kinegraph.compat.original_flags import Data
-from kinegraph.compat.original_lines import UNKNOWN, Line, devices, is_contrast, weights_in
+from kinegraph.compat.original_lines import UNKNOWN, devices, is_contrast, weights_in
 from kinegraph.compat.original_settings import Settings
 from kinegraph.errors import RecipeError
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from kinegraph.compat.command_words import Line
 from kinegraph.compat.conversion_lines import STORE
 from kinegraph.compat.original_flags import (
     FILE_KEYS,
@@ -23,7 +24,7 @@ from kinegraph.compat.original_flags import (
     SWITCHES,
     TRANSFORM_KEYS,
 )
-from kinegraph.compat.original_lines import Line, devices
+from kinegraph.compat.original_lines import devices
 from kinegraph.compat.original_settings import Settings
 from kinegraph.errors import RecipeError, printable, shown
 from kinegraph.recipe import load_recipe

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from kinegraph.compat.command_words import Line
 from kinegraph.compat.conversion_lines import STORE, converted
 from kinegraph.compat.line_options import (
     departures,
@@ -24,7 +25,7 @@ from kinegraph.compat.original_flags import (
     RECIPES,
     Data,
 )
-from kinegraph.compat.original_lines import UNKNOWN, Line, data_of, stream_in, weights_in
+from kinegraph.compat.original_lines import UNKNOWN, data_of, stream_in, weights_in
 from kinegraph.compat.original_settings import Settings
 from kinegraph.errors import RecipeError, unknown
 

@@ -11,6 +11,7 @@ import re
 import shlex
 from dataclasses import dataclass
 
+from kinegraph.compat.command_words import Line, read_line
 from kinegraph.compat.contrast_lines import contrast_commands
 from kinegraph.compat.conversion_lines import (
     NOT_CONVERTED,
@@ -21,11 +22,9 @@ from kinegraph.compat.conversion_lines import (
 )
 from kinegraph.compat.original_flags import PROGRAMS, Data
 from kinegraph.compat.original_lines import (
-    Line,
     check_options,
     data_of,
     program_of,
-    read_line,
     settings_of,
     stream_in,
     tests,
