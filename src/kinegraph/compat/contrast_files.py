@@ -129,8 +129,8 @@ def remarks_on(family: str, named: bool, ours: Collection[str], theirs: Iterable
             )
     if is_pretrained(family) or family in CLASSIFIERS:
         remarks.append(
-            f"it was trained on clips of {FRAMES} frames: make them by kinegraph data export"
-            " --format aimclr-npy, and import those"
+            f"clips are treated as by the original program, which has them in {FRAMES} frames: make"
+            " such by kinegraph data export --format aimclr-npy, and import those"
         )
     return remarks
 

@@ -43,6 +43,8 @@ class Wishes:
 def class_names(layout: str, count: int) -> tuple[str, ...]:
     """Return the names of the classes of a data set that the originals were trained on.
 
+    What has learned no classes and is of none of their layouts needs no names.
+
     Raises:
         CheckpointError: None of them has so many classes.
     """
@@ -55,10 +57,12 @@ def class_names(layout: str, count: int) -> tuple[str, ...]:
         return pku_mmd.CLASSES
     if layout == "ucla20" and count == len(nw_ucla.CLASSES):
         return tuple(nw_ucla.CLASSES.values())
-    head = f"the head has {count} classes" if count else "no classes have been learned"
+    if not count:
+        return ()
     raise CheckpointError(
-        f"{head} on layout '{layout}', whose names the file does not tell: give --classes FILE (one"
-        " name per line), a store that has them, ntu60, ntu120, pku-mmd or nw-ucla"
+        f"the head has {count} classes on layout '{layout}', whose names the file does not tell:"
+        " give --classes FILE (one name per line), a store that has them, ntu60, ntu120, pku-mmd or"
+        " nw-ucla"
     )
 
 
