@@ -90,7 +90,7 @@ def test_a_pretrained_file_is_probed_and_goes_back(
     streams = "joint, joint-motion, bone" if system == "crossclr" else "joint"
     assert f"2 people, no classes learned, stream {streams}\n" in text
     assert "kinegraph probe tells what it is worth" in text
-    assert "clips of 50 frames" in text
+    assert "which has them in 50 frames" in text
     probe = ("probe", ours, "--data.store", store, "--device", "cpu", "--json")
     facts = json.loads(done(capsys, *probe))
     assert facts["features"] == (36 if system == "crossclr" else 12)
