@@ -62,16 +62,19 @@ def test_help_of_a_recipe_fits_the_terminal(
     assert keys == [f"--{path}" for path, _, _ in rows()]
 
 
-def rows() -> list[tuple[str, str, str]]:
-    return list(recipe_rows(load_recipe("ctrgcn", [("backbone.name", "stgcn")])))
+GIVEN = {"ctrgcn": ("backbone.name", "stgcn"), "aimclr": ("objective.name", "crossclr")}
 
 
-def test_every_key_has_a_meaning_and_a_value_that_can_be_typed() -> None:
+def rows(name: str = "ctrgcn") -> list[tuple[str, str, str]]:
+    return list(recipe_rows(load_recipe(name, [GIVEN[name]])))
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_every_key_has_a_meaning_and_a_value_that_can_be_typed(name: str) -> None:
     words: list[str] = []
-    for path, value, meaning in rows():
+    for path, value, meaning in rows(name):
         assert meaning or path.endswith(".name"), path
         words += [f"--{path}", *value.split()]
     own, overrides = split_overrides(words, Arguments)
     assert own == []
-    again = load_recipe("ctrgcn", overrides)
-    assert again == load_recipe("ctrgcn", [("backbone.name", "stgcn")])
+    assert load_recipe(name, overrides) == load_recipe(name, [GIVEN[name]])

@@ -155,5 +155,7 @@ def _as_typed(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
-        return " ".join(map(str, value)) or "[]"
+        texts = [str(one) for one in value]
+        numbers = texts and all(NUMBER.fullmatch(text) for text in texts)
+        return " ".join(texts) if numbers else f"[{','.join(texts)}]"  # see `split_overrides`
     return str(value)
