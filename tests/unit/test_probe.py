@@ -229,7 +229,7 @@ def test_three_rows_are_printed_together(learned: Path, capsys: pytest.CaptureFi
     assert main(["train", "--resume", "run", "--device", "cpu"]) == 0
     assert capsys.readouterr().out == "trained: run; next: kinegraph probe run\n"
     assert main(["test", "run", "--device", "cpu"]) == 2
-    assert "kinegraph probe RUN" in capsys.readouterr().err
+    assert "kinegraph probe run" in capsys.readouterr().err
     assert main(["probe", "run", "--device", "cpu"]) == 0
     out, err = capsys.readouterr()
     assert all(name in out for name in (ENCODER, RANDOM, RAW))
