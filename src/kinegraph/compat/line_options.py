@@ -137,15 +137,14 @@ def train_words(
     try:
         load_recipe(recipe, list(values.items()))
     except RecipeError as error:
-        names = [
-            f"{word}." for word in re.split(r"[:\s]", str(error))
-        ]  # one of a list has a number
-        flags = (
+        # A value of a list is named by its key and a number: --schedule.steps.1
+        named = [f"{word}." for word in re.split(r"[:\s]", str(error))]
+        wrong = (
             flag
             for flag, key in keys.items()
-            if flag in line.flags and any(name.startswith(f"--{key}.") for name in names)
+            if flag in line.flags and any(word.startswith(f"--{key}.") for word in named)
         )
-        flag = next(flags, "")
+        flag = next(wrong, "")
         typed = f"--{flag} {line.one(flag)}" if flag else "the command"
         raise RecipeError(f"{typed} cannot be translated: {error}") from error
     words = ["kinegraph", "train", recipe, "--data.store", STORE]

@@ -246,9 +246,8 @@ def _sides(store: Store, split: str, seed: int) -> tuple[Mask, Mask]:
         rule = SPLITS[split]
         field = store.clips[rule.needs or "label"].astype(np.int64)
         known = field != UNKNOWN if rule.needs else np.ones(len(labels), dtype=bool)
-        trains = rule.part(field, labels, seed) & known
         known &= store.skeleton.name not in rule.not_for
-        trains &= known
+        trains = rule.part(field, labels, seed) & known
         tests = ~trains & known
         if rule.test_values is not None:
             tests &= np.isin(field, rule.test_values)

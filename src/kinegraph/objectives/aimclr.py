@@ -22,6 +22,7 @@ from kinegraph.objectives.momentum_contrast import (
     MomentumContrast,
     compare,
     nearest,
+    never_comes,
     positives_loss,
 )
 from kinegraph.skeleton import Skeleton
@@ -97,13 +98,8 @@ class AimCLR(MomentumContrast):
 
     def remarks(self, epochs: int, clips: int) -> tuple[str, ...]:
         """Say so, too, if no neighbour will be mined."""
-        if self.mining_epoch < epochs:
-            return super().remarks(epochs, clips)
-        return (
-            *super().remarks(epochs, clips),
-            f"objective.mining_epoch {self.mining_epoch} does not come in {epochs} epochs: no"
-            " neighbours are mined",
-        )
+        never = never_comes("mining_epoch", self.mining_epoch, epochs, "no neighbours are mined")
+        return (*super().remarks(epochs, clips), *never)
 
     def begin_epoch(self, epoch: int) -> None:
         """Let neighbours be positives from their epoch on."""

@@ -19,6 +19,7 @@ from kinegraph.objectives.momentum_contrast import (
     compare,
     follow,
     nearest,
+    never_comes,
     own_key_loss,
     positives_loss,
     units,
@@ -93,13 +94,9 @@ class CrosSCLR(MomentumContrast):
 
     def remarks(self, epochs: int, clips: int) -> tuple[str, ...]:
         """Say so, too, if streams will never learn from each other."""
-        if self.cross_epoch < epochs:
-            return super().remarks(epochs, clips)
-        return (
-            *super().remarks(epochs, clips),
-            f"objective.cross_epoch {self.cross_epoch} does not come in {epochs} epochs: no stream"
-            " takes over another's neighbours",
-        )
+        lost = "no stream takes over another's neighbours"
+        never = never_comes("cross_epoch", self.cross_epoch, epochs, lost)
+        return (*super().remarks(epochs, clips), *never)
 
     def begin_epoch(self, epoch: int) -> None:
         """Let streams take over neighbours from their epoch on."""

@@ -105,6 +105,13 @@ def nearest(similarities: Tensor, count: int) -> Tensor:
     return torch.zeros_like(similarities).scatter_(1, places, 1.0)
 
 
+def never_comes(key: str, epoch: int, epochs: int, lost: str) -> tuple[str, ...]:
+    """Say what is lost if a run ends before the epoch that a key of the objective names."""
+    if epoch < epochs:
+        return ()
+    return (f"objective.{key} {epoch} does not come in {epochs} epochs: {lost}",)
+
+
 class MomentumContrast(SelfSupervised):
     """Base of the methods: encoders of queries that learn, encoders of keys, and queues.
 
